@@ -1,0 +1,364 @@
+"""Settings from the environment (prefix ``FASHION_``), and the stores from ``stores.yaml``.
+
+Secrets are ``SecretStr`` and come from environment variables only; a ``.env`` file beside
+``stores.yaml`` counts as environment, and the real environment wins over it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fashion_pipeline.errors import SettingsError, StoresFileError
+
+DEFAULT_MODEL = "hf-hub:Marqo/marqo-fashionSigLIP"
+DEFAULT_SWEEP = "0 3 * * *"
+
+STORE_ID = re.compile(r"[a-z0-9-]+")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_KEYS = ("consumer_key", "consumer_secret")
+
+
+class Quality(BaseModel):
+    """Thresholds of the quality gate: the mission's, each of which a store may override."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_side_px: int = Field(400, ge=1, description="shorter side, in pixels, after EXIF rotation")
+    min_file_bytes: int = Field(50_000, ge=0, description="size of the file, in bytes")
+    max_file_bytes: int = Field(10_000_000, ge=1, description="size of the file; nothing larger is downloaded")
+    max_pixels: int = Field(40_000_000, ge=1, description="width x height, checked before decoding")
+    min_sharpness: float = Field(
+        100.0,
+        ge=0,
+        description="variance of the Laplacian of the grey picture scaled to at most 500 px",
+    )
+
+
+def _cron(value: str) -> str:
+    """Accept a cron expression of five fields."""
+    from croniter import croniter
+
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        msg = "is not a cron expression of five fields, such as '0 3 * * *'"
+        raise ValueError(msg)
+    return value
+
+
+class Store(BaseModel):
+    """One shop, as ``stores.yaml`` describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    id: str = Field(description="partition key: lower-case letters, digits and dashes")
+    url: str = Field(description="address of the shop, http or https, a sub-path included")
+    consumer_key: SecretStr = Field(description="REST API key, as ${NAME_OF_A_VARIABLE}")
+    consumer_secret: SecretStr = Field(description="REST API secret, as ${NAME_OF_A_VARIABLE}")
+    currency: str | None = Field(None, description="ISO 4217 code; asked from the shop when absent")
+    sweep: Annotated[str, AfterValidator(_cron)] = Field(
+        DEFAULT_SWEEP, description="cron expression (UTC) of the full comparison"
+    )
+    images: Literal["primary", "all"] = Field("primary", description="the first picture, or every picture")
+    quality: Quality = Field(
+        default_factory=lambda: Quality.model_validate({}), description="thresholds that differ for this store"
+    )
+    ca_file: Path | None = Field(None, description="PEM file of a private certificate authority")
+    allow_private_hosts: tuple[str, ...] = Field(
+        (), description="hosts on private networks this store may name: test shops only"
+    )
+    accept_free: bool = Field(default=False, description="whether a price of 0 may be published")
+    paused: bool = Field(default=False, description="whether runs of this store are stopped quietly")
+
+    @field_validator("id")
+    @classmethod
+    def _id_is_a_partition_key(cls, value: str) -> str:
+        if not STORE_ID.fullmatch(value):
+            msg = f"{value!r} must consist of lower-case letters, digits and dashes"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_a_shop(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "must look like https://shop.example or https://example.com/shop"
+            raise ValueError(msg)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            msg = "must not hold a user, a query or a fragment; keys go into consumer_key and consumer_secret"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @field_validator("currency")
+    @classmethod
+    def _currency_is_a_code(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z]{3}", value):
+            msg = f"{value!r} must be three capital letters, such as EUR"
+            raise ValueError(msg)
+        return value
+
+
+class Settings(BaseSettings):
+    """What the environment says. ``Settings()`` reads it; every field has a default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FASHION_", env_nested_delimiter="__", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    home: str = Field(".fashion", description="where tables, blobs, vectors and local databases lie")
+    stores: Path = Field(Path("stores.yaml"), description="the file that lists the stores")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: an embedded server under the home")
+    qdrant_url: str | None = Field(None, description="Qdrant; unset: local mode under the home")
+    qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's API key")
+    model: str = Field(DEFAULT_MODEL, description="hf-hub:OWNER/NAME, or local-dir:/path of a checkpoint")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
+    batch_size: int | Literal["auto"] = Field("auto", description="pictures per batch")
+    connections_per_host: int = Field(4, ge=1, le=8, description="connections to one host, shop and pictures together")
+    contact: str = Field("", description="address or URL for shop owners, sent in the User-Agent")
+    quality: Quality = Field(
+        default_factory=lambda: Quality.model_validate({}), description="thresholds for every store"
+    )
+
+    @field_validator("batch_size")
+    @classmethod
+    def _batch_size_is_positive(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            msg = "must be at least 1, or auto"
+            raise ValueError(msg)
+        return value
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment, and the ``.env`` beside ``stores.yaml`` where there is one.
+
+        Raises:
+            SettingsError: a variable holds what it may not hold; the message names it.
+        """
+        stores = Path(os.environ.get("FASHION_STORES") or "stores.yaml")
+        env_file = stores.parent / ".env"
+        try:
+            return cls(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            name = "FASHION_" + "__".join(str(part) for part in problem["loc"][:2]).upper()
+            msg = f"{name}: {_plain(problem['msg'])}; docs/settings.md lists what it may hold"
+            raise SettingsError(msg) from None
+
+    @cached_property
+    def home_path(self) -> str:
+        """The home, absolute: a relative one lies beside ``stores.yaml``; URLs stay as they are."""
+        if "://" in self.home:
+            return self.home.rstrip("/")
+        return str((self.stores.absolute().parent / Path(self.home).expanduser()).resolve())
+
+    def store_list(self) -> StoreList:
+        """Read ``stores.yaml``; see ``read_stores``."""
+        return read_stores(self.stores, quality=self.quality)
+
+
+class StoreList(Mapping[str, Store]):
+    """The stores by id, in the order of the file."""
+
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self._stores = dict(stores)
+
+    def __getitem__(self, store_id: str) -> Store:
+        return self._stores[store_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stores)
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+    def need(self, store_id: str) -> Store:
+        """Return a store, or say which ids there are.
+
+        Raises:
+            SettingsError: no store has this id.
+        """
+        if store_id in self._stores:
+            return self._stores[store_id]
+        known = ", ".join(self._stores) or "none"
+        msg = f"no store {store_id!r} in stores.yaml; there are: {known}"
+        raise SettingsError(msg)
+
+
+def read_stores(
+    path: Path, *, quality: Quality | None = None, environment: Mapping[str, str] | None = None
+) -> StoreList:
+    """Read and check a ``stores.yaml``.
+
+    Args:
+        path: the file; relative ``ca_file`` entries lie beside it.
+        quality: thresholds under those of a store.
+        environment: where ``${NAME}`` is looked up; default: ``.env`` beside the file, under the
+            process's own environment.
+
+    Raises:
+        StoresFileError: one sentence, starting with ``file:line``.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        msg = f"{path}: there is no such file; write one (see docs/settings.md) or set FASHION_STORES to yours"
+        raise StoresFileError(msg) from None
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read ({error}); it must be a UTF-8 text file this user may read"
+        raise StoresFileError(msg) from None
+    return _Reader(path, quality, environment).read(text)
+
+
+class _Reader:
+    """Turns the text of a ``stores.yaml`` into stores, and a mistake into ``file:line: sentence``."""
+
+    def __init__(self, path: Path, quality: Quality | None, environment: Mapping[str, str] | None) -> None:
+        self.path = path
+        self.quality = (quality or Quality.model_validate({})).model_dump()
+        self.environment = environment if environment is not None else _environment(path)
+
+    def error(self, node: yaml.Node, sentence: str) -> StoresFileError:
+        return StoresFileError(f"{self.path}:{node.start_mark.line + 1}: {sentence}")
+
+    def read(self, text: str) -> StoreList:
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            msg = f"{self.path}:{line}: is not YAML: {error.problem}"
+            raise StoresFileError(msg) from None
+        except yaml.YAMLError as error:
+            msg = f"{self.path}:1: is not YAML: {' '.join(str(error).split())}"
+            raise StoresFileError(msg) from None
+        if root is None:
+            msg = f"{self.path}:1: is empty; it needs a key 'stores:' with a list of stores"
+            raise StoresFileError(msg)
+        entries = self._entries(root)
+        stores: dict[str, Store] = {}
+        for entry in entries:
+            store = self._store(entry)
+            if store.id in stores:
+                raise self.error(_child(entry, "id"), f"the id {store.id!r} is already used by a store above")
+            stores[store.id] = store
+        return StoreList(stores)
+
+    def _entries(self, root: yaml.Node) -> list[yaml.Node]:
+        keys = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+        if "stores" not in keys:
+            raise self.error(root, "needs a key 'stores:' with a list of stores")
+        for key, _ in root.value:
+            if key.value != "stores":
+                raise self.error(key, f"unknown key {key.value!r}; the only one here is 'stores'")
+        listing = keys["stores"]
+        if isinstance(listing, yaml.ScalarNode) and listing.tag == "tag:yaml.org,2002:null":
+            return []
+        if not isinstance(listing, yaml.SequenceNode):
+            raise self.error(listing, "'stores' must be a list: one '- id: …' for each store")
+        return list(listing.value)
+
+    def _store(self, entry: yaml.Node) -> Store:
+        if not isinstance(entry, yaml.MappingNode):
+            raise self.error(entry, "a store must be a mapping that begins with '- id: …'")
+        seen: set[str] = set()
+        for key, _ in entry.value:
+            if key.value in seen:
+                raise self.error(key, f"the key {key.value!r} appears twice in this store")
+            seen.add(key.value)
+        values: dict[str, Any] = yaml.SafeLoader("").construct_document(entry)
+        name = values.get("id", "?")
+        for key in _SECRET_KEYS:
+            if key in values:
+                values[key] = self._secret(_child(entry, key), key, values[key])
+        for key in ("url", "ca_file"):
+            if isinstance(values.get(key), str):
+                values[key] = self._expand(_child(entry, key), key, values[key])
+        if isinstance(values.get("quality"), dict):
+            values["quality"] = {**self.quality, **values["quality"]}
+        elif "quality" not in values:
+            values["quality"] = self.quality
+        try:
+            store = Store.model_validate(values)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            raise self._explain(entry, name, problem["loc"], problem["type"], problem["msg"]) from None
+        if store.ca_file is None:
+            return store
+        ca_file = self.path.absolute().parent / store.ca_file
+        if not ca_file.is_file():
+            raise self.error(_child(entry, "ca_file"), f"store {name!r}: ca_file: there is no file {ca_file}")
+        return store.model_copy(update={"ca_file": ca_file})
+
+    def _explain(
+        self, entry: yaml.Node, name: object, loc: tuple[int | str, ...], kind: str, message: str
+    ) -> StoresFileError:
+        node, place = entry, ".".join(str(part) for part in loc)
+        for part in loc:
+            node = _child(node, part)
+        if kind == "extra_forbidden":
+            model = Quality if loc[0] == "quality" else Store
+            known = ", ".join(model.model_fields)
+            return self.error(node, f"store {name!r}: unknown key {place!r}; known keys: {known}")
+        if kind == "missing":
+            return self.error(entry, f"store {name!r}: the key {place!r} is missing")
+        return self.error(node, f"store {name!r}: {place}: {_plain(message)}")
+
+    def _secret(self, node: yaml.Node, key: str, value: object) -> str:
+        if not isinstance(value, str) or not _VARIABLE.fullmatch(value.strip()):
+            sentence = (
+                f"{key} must be the name of an environment variable, such as ${{MY_SHOP_{key[9:].upper()}}}; "
+                "a secret does not belong in this file (if it was one, make a new key in the shop)"
+            )
+            raise self.error(node, sentence)
+        return self._expand(node, key, value.strip())
+
+    def _expand(self, node: yaml.Node, key: str, value: str) -> str:
+        def variable(match: re.Match[str]) -> str:
+            found = self.environment.get(match[1], "")
+            if not found:
+                sentence = f"{key} names the environment variable {match[1]}, which is not set"
+                raise self.error(node, f"{sentence}; export it, or put it into {self.path.parent / '.env'}")
+            return found
+
+        return _VARIABLE.sub(variable, value)
+
+
+def _child(node: yaml.Node, part: int | str) -> yaml.Node:
+    """Return the node of a key's value (or an item), or the nearest node there is."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == part:
+                return value  # type: ignore[no-any-return]
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part]  # type: ignore[no-any-return]
+    return node
+
+
+def _plain(message: str) -> str:
+    """Drop pydantic's own prefix from a message."""
+    return message.removeprefix("Value error, ")
+
+
+def _environment(path: Path) -> Mapping[str, str]:
+    from dotenv import dotenv_values
+
+    env_file = path.parent / ".env"
+    beside = dotenv_values(env_file) if env_file.is_file() else {}
+    return {**{key: value for key, value in beside.items() if value is not None}, **os.environ}
