@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class Status(StrEnum):
@@ -67,7 +67,7 @@ class Reason(StrEnum):
 
     text: str
 
-    def __new__(cls, value: str, text: str) -> Reason:
+    def __new__(cls, value: str, text: str) -> Self:
         """Give each reason its plain words."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -19,14 +19,14 @@ SCHEMA_VERSION = 1
 
 VECTOR_SIZE = 768
 
-Row = TypeVar("Row", covariant=True)
+Row_co = TypeVar("Row_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Table(Generic[Row]):
+class Table(Generic[Row_co]):
     """One stage's output for one store: its rows, and what is to be remembered beside them."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Row_co, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

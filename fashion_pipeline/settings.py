@@ -284,16 +284,7 @@ class _Reader:
             seen.add(key.value)
         values: dict[str, Any] = yaml.SafeLoader("").construct_document(entry)
         name = values.get("id", "?")
-        for key in _SECRET_KEYS:
-            if key in values:
-                values[key] = self._secret(_child(entry, key), key, values[key])
-        for key in ("url", "ca_file"):
-            if isinstance(values.get(key), str):
-                values[key] = self._expand(_child(entry, key), key, values[key])
-        if isinstance(values.get("quality"), dict):
-            values["quality"] = {**self.quality, **values["quality"]}
-        elif "quality" not in values:
-            values["quality"] = self.quality
+        self._fill_in(entry, values)
         try:
             store = Store.model_validate(values)
         except ValidationError as error:
@@ -305,6 +296,18 @@ class _Reader:
         if not ca_file.is_file():
             raise self.error(_child(entry, "ca_file"), f"store {name!r}: ca_file: there is no file {ca_file}")
         return store.model_copy(update={"ca_file": ca_file})
+
+    def _fill_in(self, entry: yaml.Node, values: dict[str, Any]) -> None:
+        """Put variables and the thresholds that hold for every store into a store's values."""
+        for key in _SECRET_KEYS:
+            if key in values:
+                values[key] = self._secret(_child(entry, key), key, values[key])
+        for key in ("url", "ca_file"):
+            if isinstance(values.get(key), str):
+                values[key] = self._expand(_child(entry, key), key, values[key])
+        quality = values.get("quality", {})
+        if isinstance(quality, dict):
+            values["quality"] = {**self.quality, **quality}
 
     def _explain(
         self, entry: yaml.Node, name: object, loc: tuple[int | str, ...], kind: str, message: str

@@ -33,7 +33,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
@@ -353,7 +353,8 @@ class Pixels:
 # --- vectors ------------------------------------------------------------------------------------
 
 
-class Place(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
     """Where a vector lies: row ``index`` of ``part``."""
 
     part: str

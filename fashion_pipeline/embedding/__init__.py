@@ -1,0 +1,1 @@
+"""FashionSigLIP: weights, fingerprint, and vectors in batches."""
