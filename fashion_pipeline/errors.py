@@ -9,7 +9,7 @@ One base class for each way of catching::
     ├── WebError                    one HTTP exchange; carries the outcome's ``reason``
     │   ├── BlockedAddress          the guard refused where the URL leads
     │   ├── BadUrl                  the URL cannot be asked for at all
-    │   ├── BadReply                the answer breaks a limit (too large, short, encoded)
+    │   ├── BadReply                the answer breaks a limit (too large, encoded, redirected)
     │   ├── RefusedByHost           a status that says no (404, 410, 4xx)
     │   └── HostUnavailable         timeouts, resets, 429, 5xx                  [retryable]
     ├── ShopError                   a store as a whole cannot be read
@@ -69,6 +69,7 @@ class WebError(FashionError):
         url: what was asked for, without userinfo, query or fragment.
         status: the HTTP status, where there was one.
         retry_after_s: seconds the host asked us to wait, where it did.
+        size_bytes: of a body that was too large: its size, or the least it can be.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class WebError(FashionError):
         url: str,
         status: int | None = None,
         retry_after_s: float | None = None,
+        size_bytes: int | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.url = url
         self.status = status
         self.retry_after_s = retry_after_s
+        self.size_bytes = size_bytes
 
 
 class BlockedAddress(WebError):
@@ -96,7 +99,7 @@ class BadUrl(WebError):
 
 
 class BadReply(WebError):
-    """The answer breaks a limit: too large, too short, encoded, empty, too many redirects."""
+    """The answer breaks a limit: too large, encoded, too many redirects."""
 
 
 class RefusedByHost(WebError):

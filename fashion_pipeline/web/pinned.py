@@ -1,0 +1,47 @@
+"""A transport that connects to the addresses that were judged, and to no other."""
+
+from __future__ import annotations
+
+import httpx
+
+ADDRESSES = "fashion_addresses"
+"""Request extension: the judged addresses, in the order to try them."""
+
+
+class PinnedTransport(httpx.AsyncBaseTransport):
+    """Sends a request to one of its judged addresses.
+
+    The Host header and the name checked against the certificate stay the URL's, so this changes
+    only where the connection goes. It lies below authentication: a signature sees the URL itself.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Connect to the first address that accepts a connection.
+
+        Raises:
+            httpx.ConnectError, httpx.ConnectTimeout: none did; the last one's error.
+        """
+        addresses: tuple[str, ...] = request.extensions[ADDRESSES]
+        extensions = {**request.extensions, "sni_hostname": request.url.raw_host.decode("ascii")}
+        for untried, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+            pinned = httpx.Request(
+                request.method,
+                request.url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions=extensions,
+            )
+            try:
+                return await self._inner.handle_async_request(pinned)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                if not untried:
+                    raise
+        msg = f"no judged address for {request.url.host}"
+        raise httpx.ConnectError(msg, request=request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()

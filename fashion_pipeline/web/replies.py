@@ -1,0 +1,126 @@
+"""What an exchange may cost, what an answer's status means, and how long a host asks us to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost, WebError
+from fashion_pipeline.outcomes import Reason
+
+_GONE = frozenset({404, 410})
+_LATER = frozenset({408, 425})
+_RATE_LIMITED = 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one exchange may cost.
+
+    Attributes:
+        max_bytes: of the body, decoded.
+        deadline_s: from looking up the name to the body's last byte, for each try and each
+            redirect; waiting for a turn at the host does not count.
+        max_redirects: hops that are followed.
+        attempts: tries in all.
+    """
+
+    max_bytes: int
+    deadline_s: float
+    max_redirects: int = 0
+    attempts: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; ``url`` is the last one asked, after redirects."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    url: str
+
+
+def usable(status: int) -> bool:
+    """Whether a status brings what was asked for: 2xx, or 304."""
+    return 200 <= status < 300 or status == 304
+
+
+def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
+    """Return the error that a status which is not ``usable`` stands for.
+
+    Args:
+        reply: the answer.
+        url: for the message, without secrets.
+        now: what a Retry-After date is measured from.
+    """
+    status, wait_s = reply.status, retry_after_s(reply.headers.get("retry-after"), now=now)
+    if status in _GONE:
+        msg = f"{url} answered {status}: it is not there any more"
+        return RefusedByHost(msg, reason=Reason.GONE, url=url, status=status)
+    if status == _RATE_LIMITED:
+        msg = f"{url} answered 429: the host asks for fewer requests; it is tried again later"
+        return HostUnavailable(msg, reason=Reason.RATE_LIMITED, url=url, status=status, retry_after_s=wait_s)
+    if status >= 500 or status in _LATER:
+        msg = f"{url} answered {status}; it is tried again later"
+        return HostUnavailable(msg, reason=Reason.HTTP_ERROR, url=url, status=status, retry_after_s=wait_s)
+    msg = f"{url} answered {status}; open it in a browser to see what the host has against it"
+    return RefusedByHost(msg, reason=Reason.HTTP_ERROR, url=url, status=status)
+
+
+async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain: bool) -> bytes:
+    """Read a body as it comes, up to the cap.
+
+    Args:
+        response: whose body was not read yet.
+        url: for messages, without secrets.
+        limits: ``max_bytes`` counts decoded bytes.
+        plain: refuse a compressed body, for it was not asked for.
+
+    Raises:
+        BadReply: too large (the announced length is believed first), or compressed.
+        HostUnavailable: the connection broke off before the body's end (``truncated``).
+    """
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if plain and encoding not in {"", "identity"}:
+        msg = f"{url} came {encoding}-compressed although it was asked for plain; correct the host's configuration"
+        raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code)
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limits.max_bytes:
+        raise _too_large(url, int(announced), limits)
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_raw() if plain else response.aiter_bytes():
+            body += chunk
+            if len(body) > limits.max_bytes:
+                raise _too_large(url, limits.max_bytes + 1, limits)
+    except httpx.DecodingError as error:
+        msg = f"{url} came in a damaged {encoding} encoding ({error}); correct the host's configuration"
+        raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code) from error
+    except httpx.TransportError as error:
+        msg = f"{url} broke off after {len(body):,} bytes ({error}); it is tried again later"
+        raise HostUnavailable(msg, reason=Reason.TRUNCATED, url=url) from error
+    return bytes(body)
+
+
+def retry_after_s(value: str | None, *, now: datetime) -> float | None:
+    """Read a Retry-After header, seconds or an HTTP date (RFC 9110, 10.2.3); None where it is neither."""
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:  # "-0000": a date in UTC that says nothing of its zone
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - now).total_seconds())
+
+
+def _too_large(url: str, size_bytes: int, limits: Limits) -> BadReply:
+    msg = f"{url} has at least {size_bytes:,} bytes; no more than {limits.max_bytes:,} are read"
+    return BadReply(msg, reason=Reason.FILE_TOO_LARGE, url=url, size_bytes=size_bytes)
