@@ -1,0 +1,1 @@
+"""A model WooCommerce shop served over HTTP, and garments drawn for it."""
