@@ -373,7 +373,7 @@ class _Supervisor:
         """
         with (self.root / "data.lock").open("a") as lock:
             self._wait_for(lock)
-            self._remove_stale_pid()
+            self._remove_stale_pids()
             return subprocess.Popen(  # noqa: S603 - the wheel's own program
                 [self.programs / "postgres", "-D", self.data, *self._options()],
                 preexec_fn=becoming(self.account, death_signal=signal.SIGINT),  # noqa: PLW1509 - only system calls
@@ -404,12 +404,12 @@ class _Supervisor:
                     raise
                 time.sleep(POLL_S)
 
-    def _remove_stale_pid(self) -> None:
-        """Remove a ``postmaster.pid`` that would stop the start, and leave others to PostgreSQL."""
-        pid_file = self.data / "postmaster.pid"
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            os.kill(int(pid_file.read_text().split()[0]), 0)
-            pid_file.unlink()
+    def _remove_stale_pids(self) -> None:
+        """Remove lock files that would stop the start, and leave the others to PostgreSQL."""
+        for file in (self.data / "postmaster.pid", self.socket_directory / f"{SOCKET_NAME}.lock"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                os.kill(int(file.read_text().split()[0]), 0)
+                file.unlink()
 
     def _end(self, server: subprocess.Popen[bytes]) -> None:
         """Stop the server: fast, then without a checkpoint, then by force."""

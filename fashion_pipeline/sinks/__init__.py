@@ -1,0 +1,1 @@
+"""The two sinks, PostgreSQL and Qdrant: what should be there, and making it so."""

@@ -1,0 +1,48 @@
+"""What PostgreSQL's driver says, as sentences that name the database and never a password."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from fashion_pipeline.errors import DatabaseError, DatabaseUnavailable
+
+
+@contextlib.contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn the driver's errors into ours.
+
+    Raises:
+        DatabaseUnavailable: no answer, a refused user, a lost connection.
+        DatabaseError: the database refused a statement.
+    """
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        msg = f"PostgreSQL at {place(url)} {_reason(error)}"
+        raise DatabaseUnavailable(msg) from None
+    except DBAPIError as error:
+        msg = f"PostgreSQL at {place(url)} refused a statement: {_first_line(error)}"
+        raise DatabaseError(msg) from error
+
+
+def place(url: URL) -> str:
+    """Name a database without its user's password."""
+    host = url.host or url.query.get("host") or "the local socket"
+    return f"{host}{f':{url.port}' if url.port else ''}, database {url.database}"
+
+
+def _reason(error: DBAPIError) -> str:
+    said = str(error.orig)
+    if "password authentication failed" in said or "no password supplied" in said:
+        return "refuses the user or the password: see the ones in FASHION_DATABASE_URL"
+    if "does not exist" in said and "database" in said:
+        return "has no such database: create it, or correct FASHION_DATABASE_URL"
+    return f"does not answer ({_first_line(error)}): see that it runs and that FASHION_DATABASE_URL names it"
+
+
+def _first_line(error: DBAPIError) -> str:
+    return (str(error.orig).strip().splitlines() or ["no reason given"])[0]
