@@ -1,0 +1,124 @@
+"""The difference between what the sinks should hold and what they hold. Deciding only; nothing is read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, product_id
+
+FREE_REMOVALS = 3
+"""So many removals in seven days never need consent."""
+
+FREE_SHARE = 0.2
+"""Nor does this share of a store's rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removals:
+    """Which live rows are archived, and which stay until a person agrees; external ids."""
+
+    archived: frozenset[str]
+    withheld: frozenset[str]
+
+
+def guard_removals(leaving: Collection[str], *, live: int, recently_archived: int, allow: bool) -> Removals:
+    """Let removals pass, or hold them back, all of them, because so many at once look like a mistake.
+
+    Args:
+        leaving: live rows that are not desired any more.
+        live: rows live now, the leaving ones included.
+        recently_archived: rows archived within the last seven days, without consent; they count
+            as removals, and as rows the store had.
+        allow: whether a person has agreed.
+    """
+    limit = max(FREE_REMOVALS, int(FREE_SHARE * (live + recently_archived)))
+    if allow or len(leaving) + recently_archived <= limit:
+        return Removals(frozenset(leaving), frozenset())
+    return Removals(frozenset(), frozenset(leaving))
+
+
+def await_consent(
+    outcomes: Iterable[ProductOutcome], withheld: Collection[str], *, store_id: str
+) -> tuple[ProductOutcome, ...]:
+    """Say of the products that were held back that they wait for a person."""
+    waiting = set(withheld)
+    told = []
+    for outcome in outcomes:
+        if outcome.external_id in waiting:
+            waiting.discard(outcome.external_id)
+            told.append(replace(outcome, reasons=(Reason.AWAITING_CONSENT, *outcome.reasons)))
+        else:
+            told.append(outcome)
+    told += [
+        ProductOutcome(
+            store_id=store_id,
+            external_id=external_id,
+            product_id=product_id(store_id, external_id),
+            title="",
+            stage=FINAL_STAGE,
+            status=Status.REJECTED,
+            reasons=(Reason.AWAITING_CONSENT,),
+            detail="the shop's table does not know it any more",
+        )
+        for external_id in sorted(waiting)
+    ]
+    return tuple(told)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPoint:
+    """What Qdrant holds of one point, as far as it is compared; None where its payload lacks it."""
+
+    point_id: UUID
+    product_id: str | None
+    sha256: str | None
+    fingerprint: str | None
+    point_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PointPlan:
+    """What it takes to make one store's points right.
+
+    Attributes:
+        writes: points to send whole, with their vector.
+        payloads: points whose vector stands and whose payload changes.
+        deletes: ids of points to delete.
+    """
+
+    writes: tuple[DesiredPoint, ...] = ()
+    payloads: tuple[DesiredPoint, ...] = ()
+    deletes: tuple[UUID, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.writes or self.payloads or self.deletes)
+
+
+def plan_points(
+    desired: Sequence[DesiredPoint], applied: Mapping[UUID, AppliedPoint], *, live: Collection[UUID]
+) -> PointPlan:
+    """Compare one store's points with what Qdrant holds of it.
+
+    Args:
+        live: ids of the store's live rows in PostgreSQL. A point of a product that is not desired
+            stays while its row does, because its removal may be waiting for consent.
+    """
+    writes, payloads = [], []
+    for point in desired:
+        there = applied.get(point.point_id)
+        if there is None or (there.sha256, there.fingerprint) != (point.sha256, point.payload["fingerprint"]):
+            writes.append(point)
+        elif there.point_hash != point.point_hash:
+            payloads.append(point)
+    wanted = {point.point_id for point in desired}
+    products = {str(point.product_id) for point in desired}
+    kept = {str(identity) for identity in live} - products
+    deletes = (
+        point_id for point_id, there in applied.items() if point_id not in wanted and there.product_id not in kept
+    )
+    return PointPlan(tuple(writes), tuple(payloads), tuple(sorted(deletes)))
