@@ -12,6 +12,7 @@ One base class for each way of catching::
     │   ├── BadReply                the answer breaks a limit (too large, encoded, redirected)
     │   ├── RefusedByHost           a status that says no (404, 410, 4xx)
     │   └── HostUnavailable         timeouts, resets, 429, 5xx                  [retryable]
+    ├── UnreadableImage             bytes that no picture can be made of; carries the outcome's ``reason``
     ├── ShopError                   a store as a whole cannot be read
     │   ├── ShopAuthError           401 and 403
     │   ├── ShopProtocolError       answers that are not WooCommerce's, or contradict themselves
@@ -110,6 +111,25 @@ class HostUnavailable(WebError):
     """The host did not answer, or asked us to come back later."""
 
     retryable = True
+
+
+class UnreadableImage(FashionError):
+    """Bytes that no picture can, or may, be made of.
+
+    Attributes:
+        reason: the outcome's reason.
+        width, height: pixels by the header; 0 where it could not be read.
+        image_format: what the bytes begin like, in Pillow's words; ``""`` for nothing known.
+    """
+
+    def __init__(
+        self, message: str, *, reason: Reason, width: int = 0, height: int = 0, image_format: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.width = width
+        self.height = height
+        self.image_format = image_format
 
 
 class ShopError(FashionError):

@@ -67,7 +67,7 @@ class Reason(StrEnum):
 
     text: str
 
-    def __new__(cls, value: str, text: str) -> Self:
+    def __new__(cls, value: str, text: str = "") -> Self:
         """Give each reason its plain words."""
         member = str.__new__(cls, value)
         member._value_ = value

@@ -20,21 +20,19 @@ from types import TracebackType
 from typing import Self
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
 from fashion_pipeline import __version__
-from fashion_pipeline.errors import BadReply, HostUnavailable, WebError
+from fashion_pipeline.errors import BadReply, HostUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.web.guard import Guard, Target, redact
 from fashion_pipeline.web.pinned import ADDRESSES, PinnedTransport
+from fashion_pipeline.web.repeat import LONGEST_PAUSE_S, Try, repeating
 from fashion_pipeline.web.replies import Limits, Reply, read_body, refusal, usable
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
 
 CONNECT_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 30.0
-LONGEST_PAUSE_S = 60.0
-"""The longest Retry-After that is waited for inside a run; a longer one ends the exchange."""
 ADDRESSES_KEPT = timedelta(seconds=60)
 """How long judged addresses serve further requests to their host, so that connections are reused."""
 
@@ -51,14 +49,6 @@ class _Asked:
     accept: Callable[[int], bool]
     raw: bool
     encodings: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """An answer, and the error it stands for unless the caller accepts its status."""
-
-    reply: Reply
-    error: WebError | None = None
 
 
 @dataclass(slots=True)
@@ -95,7 +85,7 @@ class Web:
         self.guard = guard
         self._clock = clock
         self._user_agent = user_agent
-        self._connections = connections_per_host
+        self.connections_per_host = connections_per_host
         self._ca_file = ca_file
         self._transport = transport
         self._clients: dict[tuple[str, str, int], httpx.AsyncClient] = {}
@@ -143,19 +133,12 @@ class Web:
         asked = _Asked(
             limits=limits, headers=headers or {}, auth=auth, accept=accept or usable, raw=raw, encodings=encodings
         )
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            stop=stop_after_attempt(limits.attempts),
-            wait=wait_random_exponential(multiplier=1, max=30),  # full jitter: up to 1, 2, 4, … seconds
-            retry=_worth_repeating,
-            retry_error_callback=_last_try,
-        )
-        made: _Try = await retrying(self._follow, url, asked)
+        made: Try = await repeating(clock=self._clock, attempts=limits.attempts)(self._follow, url, asked)
         if made.error is not None and not raw:
             raise made.error
         return made.reply
 
-    async def _follow(self, url: str, asked: _Asked) -> _Try:
+    async def _follow(self, url: str, asked: _Asked) -> Try:
         """Make one try: ask, and follow redirects, each judged like the first URL."""
         origin = target = self.guard.check(url)
         for hops_left in range(asked.limits.max_redirects, -1, -1):
@@ -172,10 +155,10 @@ class Web:
         msg = f"{redact(url)} redirects more than {asked.limits.max_redirects} times; correct the address in the shop"
         raise BadReply(msg, reason=Reason.TOO_MANY_REDIRECTS, url=redact(url), status=made.reply.status)
 
-    async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> _Try:
+    async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> Try:
         """Wait for a turn at the host, make one exchange, and say what its status means."""
         url = redact(target.url)
-        turns = self._turns.setdefault(target.host, _Turns(asyncio.Semaphore(self._connections)))
+        turns = self._turns.setdefault(target.host, _Turns(asyncio.Semaphore(self.connections_per_host)))
         async with turns.free:
             if turns.paused_until is not None and turns.paused_until > self._clock.now():
                 await self._clock.sleep((turns.paused_until - self._clock.now()).total_seconds())
@@ -186,11 +169,11 @@ class Web:
                 msg = f"{url} took longer than {asked.limits.deadline_s:g} s; it is tried again later"
                 raise HostUnavailable(msg, reason=Reason.TOO_SLOW, url=url) from None
             if asked.accept(reply.status):
-                return _Try(reply)
+                return Try(reply)
             error = refusal(reply, url=url, now=self._clock.now())
             if error.retry_after_s is not None and error.retry_after_s <= LONGEST_PAUSE_S:
                 turns.paused_until = self._clock.now() + timedelta(seconds=error.retry_after_s)
-        return _Try(reply, error)
+        return Try(reply, error)
 
     async def _exchange(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> Reply:
         addresses = await self._addresses(target)
@@ -226,8 +209,8 @@ class Web:
                 verify=ssl_context(self._ca_file),
                 trust_env=False,
                 limits=httpx.Limits(
-                    max_connections=self._connections,
-                    max_keepalive_connections=self._connections,
+                    max_connections=self.connections_per_host,
+                    max_keepalive_connections=self.connections_per_host,
                     keepalive_expiry=KEEP_ALIVE_S,
                 ),
             )
@@ -253,33 +236,6 @@ class Web:
             what = str(error) or type(error).__name__
             msg = f"{url}: the host did not answer ({what}); it is tried again later"
             raise HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url) from error
-
-
-def _worth_repeating(state: RetryCallState) -> bool:
-    """Whether another try in this run may help: not against a bad certificate or a long pause."""
-    error = _error_of(state)
-    return (
-        isinstance(error, WebError)
-        and error.retryable
-        and error.reason is not Reason.TLS_ERROR
-        and (error.retry_after_s is None or error.retry_after_s <= LONGEST_PAUSE_S)
-    )
-
-
-def _error_of(state: RetryCallState) -> BaseException | None:
-    if state.outcome is None:
-        return None
-    if state.outcome.failed:
-        return state.outcome.exception()
-    made: _Try = state.outcome.result()
-    return made.error
-
-
-def _last_try(state: RetryCallState) -> _Try:
-    """Return the last answer, or raise the last error."""
-    assert state.outcome is not None  # noqa: S101 - tenacity calls this after a try
-    made: _Try = state.outcome.result()
-    return made
 
 
 def _origin(target: Target) -> tuple[str, str, int]:
