@@ -119,7 +119,7 @@ def put(path: UPath, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             msg = f"{path}: no space left for {len(data):,} bytes; free some, or move FASHION_HOME to a larger disk"
             raise StorageFull(msg) from error
         raise

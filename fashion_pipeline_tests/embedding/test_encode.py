@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fashion_pipeline.embedding.encode import Encoder, embed_images
+from fashion_pipeline.errors import DamagedFile
+from fashion_pipeline.outcomes import Reason, Status, SystemClock
+from fashion_pipeline.storage import Home, Vectors
+
+
+class Tower(torch.nn.Module):
+    """A linear tower that cannot take more than ``room`` pictures at once."""
+
+    def __init__(self, room: int = 1000) -> None:
+        super().__init__()
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > self.room:
+            raise torch.OutOfMemoryError
+        self.sizes.append(len(batch))
+        return batch.flatten(1)[:, :768]
+
+
+def encoder(tower: Tower, batch_size: int = 4) -> Encoder:
+    return Encoder(tower, device=torch.device("cpu"), bf16=False, batch_size=batch_size)
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, 224, 224, 3)).astype(np.uint8)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
+    """A batch that does not fit is halved until it does; the order and number of vectors stay."""
+    tower = Tower(room=3)
+    pixels = pictures(10)
+    vectors = encoder(tower, batch_size=8).encode(pixels)
+    assert np.allclose(vectors, encoder(Tower()).encode(pixels))
+    assert tower.sizes == [2, 2, 2, 2, 2]
+
+
+def test_no_room_for_one_picture_is_an_error_with_advice() -> None:
+    """Halving ends at one picture, with a sentence."""
+    with pytest.raises(MemoryError, match="FASHION_DEVICE=cpu"):
+        encoder(Tower(room=0)).encode(pictures(2))
+
+
+def test_no_pictures_are_no_vectors() -> None:
+    """An empty batch is not an error."""
+    assert len(encoder(Tower()).encode(pictures(0))) == 0
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Vectors:
+    return Home(tmp_path).vectors("f" * 16)
+
+
+def embed(vectors: Vectors, sha256s: list[str], *, broken: dict[str, Exception] | None = None, **more: Any) -> Any:
+    loaded: list[Encoder] = []
+    pixels = {
+        sha256: picture for sha256, picture in zip(sorted(set(sha256s)), pictures(len(set(sha256s))), strict=True)
+    }
+
+    def read_pixels(sha256: str) -> np.ndarray:
+        if broken and sha256 in broken:
+            raise broken[sha256]
+        return pixels[sha256]
+
+    def load() -> Encoder:
+        loaded.append(encoder(Tower()))
+        return loaded[-1]
+
+    table, counts = embed_images(
+        sha256s=sha256s,
+        previous=None,
+        fingerprint="f" * 16,
+        vectors=vectors,
+        read_pixels=read_pixels,
+        encoder=load,
+        clock=SystemClock(),
+        **more,
+    )
+    return table, counts, len(loaded)
+
+
+def test_what_has_a_vector_costs_nothing(vectors: Vectors) -> None:
+    """A second run loads no model and embeds nothing; a new picture alone is embedded."""
+    table, counts, loads = embed(vectors, ["a", "b", "b"])
+    assert (counts.embedded, loads, [row.sha256 for row in table.rows]) == (2, 1, ["a", "b"])
+    again, counts, loads = embed(vectors, ["a", "b"])
+    assert (counts.embedded, loads, again.rows) == (0, 0, table.rows)
+    _, counts, _ = embed(vectors, ["a", "b", "c"])
+    assert counts.embedded == 1
+
+
+def test_an_unreadable_picture_fails_alone(vectors: Vectors) -> None:
+    """Lost or damaged bytes fail one picture for the moment; the others get their vectors."""
+    broken = {"b": FileNotFoundError("b"), "c": DamagedFile("c")}
+    table, counts, _ = embed(vectors, ["a", "b", "c", "d"], broken=broken)
+    outcomes = {row.sha256: row.outcome for row in table.rows}
+    assert outcomes["a"].ok
+    assert outcomes["d"].ok
+    assert outcomes["b"].status is outcomes["c"].status is Status.FAILED
+    assert outcomes["b"].reasons == (Reason.BLOB_MISSING,)
+    assert (counts.embedded, counts.failed) == (2, {"blob_missing": 2})
+    retry = outcomes["b"].next_retry_at
+    assert retry is not None
+    assert retry > datetime.now(UTC)
+
+
+def test_pixels_are_dropped_only_after_their_vectors_are_stored(vectors: Vectors) -> None:
+    """Whoever drops pixels is told after the part is on the disk."""
+    stored: list[bool] = []
+    embed(vectors, ["a", "b"], embedded=lambda sha256s: stored.append(set(sha256s) <= set(vectors.index())))
+    assert stored == [True]

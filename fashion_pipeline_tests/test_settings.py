@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fashion_pipeline.errors import SettingsError, StoresFileError
+from fashion_pipeline.settings import Quality, Settings, read_stores
+
+GOOD = """\
+stores:
+  - id: atelier-nord
+    url: https://atelier-nord.example/shop/
+    consumer_key: ${NORD_KEY}
+    consumer_secret: ${NORD_SECRET}
+"""
+ENVIRONMENT = {"NORD_KEY": "ck_very_private", "NORD_SECRET": "cs_very_private"}
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "stores.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_store_is_read_with_its_secrets_from_the_environment(tmp_path: Path) -> None:
+    """Keys come from variables, never appear in a representation, and a trailing slash is dropped."""
+    store = read_stores(write(tmp_path, GOOD), environment=ENVIRONMENT)["atelier-nord"]
+    assert store.consumer_key.get_secret_value() == "ck_very_private"
+    assert "very_private" not in repr(store)
+    assert store.url == "https://atelier-nord.example/shop"
+    assert store.sweep == "0 3 * * *"
+    assert store.images == "primary"
+
+
+def test_thresholds_of_a_store_lie_over_those_of_the_settings(tmp_path: Path) -> None:
+    """``quality:`` overrides one threshold and leaves the others as FASHION_QUALITY__* set them."""
+    path = write(tmp_path, GOOD + "    quality: {min_file_bytes: 20000}\n")
+    quality = Quality.model_validate({"min_side_px": 300})
+    store = read_stores(path, environment=ENVIRONMENT, quality=quality)["atelier-nord"]
+    assert (store.quality.min_file_bytes, store.quality.min_side_px) == (20_000, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 1, "is empty"),
+        ("shops: []\n", 1, "needs a key 'stores:'"),
+        ("stores: []\nshops: []\n", 2, "unknown key 'shops'"),
+        ("stores: 3\n", 1, "must be a list"),
+        ("stores:\n  - atelier\n", 2, "must be a mapping"),
+        ("stores:\n  - id: [\n", 3, "is not YAML"),
+        (GOOD + GOOD.removeprefix("stores:\n"), 6, "already used"),
+        (GOOD.replace("${NORD_KEY}", "ck_0123"), 4, "must be the name of an environment variable"),
+        (GOOD.replace("${NORD_KEY}", "${NORD_KEZ}"), 4, "NORD_KEZ, which is not set"),
+        (GOOD.replace("https://", "ftp://"), 3, "must look like https://"),
+        (GOOD.replace("https://", "https://user:pw@"), 3, "must not hold a user"),
+        (GOOD.replace("atelier-nord\n", "Atelier Nord\n"), 2, "lower-case letters, digits and dashes"),
+        (GOOD + "    sweep: every day\n", 6, "is not a cron expression"),
+        (GOOD + "    sweep: '61 3 * * *'\n", 6, "is not a cron expression"),
+        (GOOD + "    currency: euro\n", 6, "three capital letters"),
+        (GOOD + "    colour: red\n", 6, "unknown key 'colour'; known keys: id, url"),
+        (GOOD + "    quality: {min_side: 3}\n", 6, "unknown key 'quality.min_side'; known keys: min_side_px"),
+        (GOOD + "    quality: {min_side_px: -3}\n", 6, "quality.min_side_px"),
+        (GOOD + "    images: some\n", 6, "images"),
+        (GOOD + "    url: https://other.example\n", 6, "appears twice"),
+        (GOOD + "    ca_file: nowhere.pem\n", 6, "there is no file"),
+        (GOOD.replace("    url: https://atelier-nord.example/shop/\n", ""), 2, "the key 'url' is missing"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_file_and_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    """Whatever is wrong in stores.yaml, the message is one line that starts with file:line."""
+    path = write(tmp_path, text)
+    with pytest.raises(StoresFileError) as caught:
+        read_stores(path, environment=ENVIRONMENT)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: "), message
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "text", [GOOD.replace("${NORD_KEY}", "ck_very_private"), GOOD.replace("https", "ck_very_private")]
+)
+def test_no_message_repeats_a_value_that_may_be_a_secret(tmp_path: Path, text: str) -> None:
+    """A literal secret is refused without being shown again."""
+    with pytest.raises(StoresFileError) as caught:
+        read_stores(write(tmp_path, text), environment=ENVIRONMENT)
+    assert "very_private" not in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_name_another(tmp_path: Path) -> None:
+    """No stores.yaml is a sentence, not a traceback."""
+    with pytest.raises(StoresFileError, match="FASHION_STORES"):
+        read_stores(tmp_path / "stores.yaml")
+
+
+def test_a_dotenv_beside_the_file_counts_as_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables may lie in .env; the process's own environment wins over it."""
+    (tmp_path / ".env").write_text("NORD_KEY=from_file\nNORD_SECRET=from_file\n")
+    monkeypatch.setenv("NORD_SECRET", "from_process")
+    store = read_stores(write(tmp_path, GOOD))["atelier-nord"]
+    assert store.consumer_key.get_secret_value() == "from_file"
+    assert store.consumer_secret.get_secret_value() == "from_process"
+
+
+def test_a_relative_home_lies_beside_the_stores_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a command is started does not decide where the data lies."""
+    monkeypatch.setenv("FASHION_STORES", str(tmp_path / "conf" / "stores.yaml"))
+    monkeypatch.setenv("FASHION_HOME", "data")
+    assert Settings.read().home_path == str(tmp_path / "conf" / "data")
+    monkeypatch.setenv("FASHION_HOME", "s3://bucket/prefix/")
+    assert Settings.read().home_path == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FASHION_BATCH_SIZE", "0"),
+        ("FASHION_PRECISION", "fp64"),
+        ("FASHION_CONNECTIONS_PER_HOST", "64"),
+        ("FASHION_QUALITY__MIN_SIDE_PX", "wide"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """A wrong setting names its variable and where the allowed values are listed."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"{name}: .*docs/settings\.md"):
+        Settings.read()
+
+
+def test_an_unknown_store_lists_the_known_ones(tmp_path: Path) -> None:
+    """A mistyped store id is answered with the ids there are."""
+    with pytest.raises(SettingsError, match="there are: atelier-nord"):
+        read_stores(write(tmp_path, GOOD), environment=ENVIRONMENT).need("atelier-sud")
