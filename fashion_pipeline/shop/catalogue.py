@@ -1,0 +1,299 @@
+"""The first stage: what the shop says now, laid over what was known of it.
+
+Reading is done by ``read`` and ``sweep``; ``merge`` says what follows from it. A product that is
+gone stays in the table, with its outcome.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+from fashion_pipeline.errors import ShopError, ShopUnavailable
+from fashion_pipeline.outcomes import Clock, Reason
+from fashion_pipeline.records import Product, Table
+from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.merge import Merge, Seen, is_gone
+from fashion_pipeline.shop.read import is_to_be_asked_again, read_changes
+from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, at_once
+from fashion_pipeline.shop.sweep import Listing, Progress
+from fashion_pipeline.shop.sweep import sweep as read_everything
+from fashion_pipeline.storage import digest
+
+_MOST_UNAVAILABLE = 5
+
+
+class Catalogue(Pages, Protocol):
+    """What reading a catalogue needs of a shop; ``rest.Shop`` is one."""
+
+    async def product(self, external_id: str) -> Payload | None:
+        """Ask for one product; None where the shop says that it has none of this id."""
+        ...
+
+    async def currency(self) -> str:
+        """Return the shop's ISO 4217 code."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCounts:
+    """What one read did.
+
+    Attributes:
+        read: ``sweep`` or ``incremental``.
+        listed: products the shop showed.
+        new, changed: rows that were not there before, and rows whose content or outcome differs.
+        left, came_back: rows that stopped, and that began again, to be publishable.
+        trashed, deleted, unreadable: rows now in that state, whenever they got there.
+        publishable: rows whose outcome is ok.
+        rows: of the table.
+        complete: a sweep whose listing could be believed; False for an incremental read.
+        held: why removals wait for a person's consent; empty where none do.
+        doubt: why a sweep is not complete.
+    """
+
+    read: str
+    listed: int
+    new: int
+    changed: int
+    left: int
+    came_back: int
+    trashed: int
+    deleted: int
+    unreadable: int
+    publishable: int
+    rows: int
+    complete: bool
+    held: str
+    doubt: str
+
+
+async def read_catalogue(
+    *,
+    store: Store,
+    shop: Catalogue,
+    previous: Table[Product] | None,
+    clock: Clock,
+    sweep: bool,
+    allow_removals: bool,
+    known_first_seen: Mapping[str, datetime] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Table[Product], ReadCounts]:
+    """Bring a store's products up to date.
+
+    Args:
+        store: decides about pictures, prices of 0 and the currency.
+        shop: the store's API.
+        previous: the table of the last read; None, an unfinished first read, or another address,
+            currency or choice of pictures in ``stores.yaml`` make this a sweep.
+        clock: dates rows; cursors follow the shop's own.
+        sweep: read everything, and conclude from absence.
+        allow_removals: a person's consent to what would otherwise be held: removals after an
+            empty listing or a changed address.
+        known_first_seen: by external id, when the sinks first saw a product.
+        progress: told while pages come.
+
+    Returns:
+        The table, its metadata ``cursor``, ``read``, ``currency``, ``store_url``, ``images``,
+        ``read_at``, ``complete``, ``doubt``, ``held`` and ``restarted``; and what was done.
+
+    Raises:
+        ShopError: the shop cannot be read; nothing is concluded.
+    """
+    metadata = dict(previous.metadata) if previous else {}
+    before = {row.external_id: row for row in previous.rows} if previous else {}
+    changes, cursor = None, _cursor(metadata)
+    currency = metadata.get("currency", "")
+    if not sweep and cursor is not None and not _settings_changed(store, metadata):
+        changes = await read_changes(shop, cursor, before, clock=clock)
+    merge = Merge(
+        store=store,
+        before=before,
+        now=clock.now(),
+        known_first_seen=known_first_seen or {},
+        restarted={key: datetime.fromisoformat(at) for key, at in _load(metadata.get("restarted")).items()},
+    )
+    held, doubt = "", ""
+    if changes is not None:
+        seen = Seen(changes.payloads, unreadable=changes.unreadable)
+        after = merge.apply(seen, currency=currency)
+        listed, cursor, held = changes.listed, changes.cursor, metadata.get("held", "")
+    else:
+        currency = await shop.currency()
+        listing = await read_everything(shop, clock=clock, progress=progress)
+        moved_from = metadata.get("store_url", store.url) if before else store.url
+        after, held = await _conclude(
+            shop, listing, merge, currency=currency, moved_from=moved_from, allow_removals=allow_removals
+        )
+        if not held or allow_removals:
+            metadata["store_url"] = store.url
+        listed, doubt = len(listing.ids), listing.doubt
+        if listing.complete or moved_from != store.url:
+            cursor = listing.cursor if listing.complete else None
+    metadata |= {
+        "read": "incremental" if changes else "sweep",
+        "currency": currency,
+        "images": store.images,
+        "read_at": clock.now().isoformat(),
+        "complete": json.dumps(changes is None and not doubt),
+        "doubt": doubt,
+        "held": held,
+        "restarted": json.dumps({key: at.isoformat() for key, at in merge.restarted.items()}),
+    }
+    metadata["cursor"] = cursor.isoformat() if cursor else ""
+    table = Table(tuple(sorted(after.values(), key=_in_order)), metadata)
+    return table, _count(before, after, metadata, listed=listed)
+
+
+async def news(*, store: Store, shop: Catalogue, previous: Table[Product] | None, clock: Clock) -> str:
+    """Say whether a read would find anything: a digest of the news, ``""`` for none.
+
+    The same news have the same digest. Costs two small requests where nothing changed.
+
+    Raises:
+        ShopError: the shop cannot be read.
+    """
+    if previous is None:
+        return digest({"store": store.id, "news": "never read"})
+    before = {row.external_id: row for row in previous.rows}
+    cursor = _cursor(previous.metadata)
+    changed = _settings_changed(store, previous.metadata)
+    if cursor is None or changed:
+        # A held change of address is no news: it waits for a person, or for the next sweep.
+        held = previous.metadata.get("held") and set(changed) <= {"store_url"}
+        return "" if held else digest({"store": store.id, "cursor": str(cursor), **changed})
+    again = {key: row for key, row in before.items() if is_to_be_asked_again(row, clock.now())}
+    if again:
+        return digest({key: f"ask again at {row.outcome.next_retry_at}" for key, row in again.items()})
+    changes = await read_changes(shop, cursor, before, clock=clock)
+    if changes is None:
+        return digest({"store": store.id, "clock went back behind": cursor.isoformat()})
+    merge = Merge(store=store, before=before, now=clock.now(), known_first_seen={}, restarted={})
+    seen = Seen(changes.payloads, unreadable=changes.unreadable)
+    after = merge.apply(seen, currency=previous.metadata["currency"])
+    differing = {key: row for key, row in after.items() if key not in before or not _same(before[key], row)}
+    return digest({key: _fingerprint(row) for key, row in differing.items()}) if differing else ""
+
+
+async def _conclude(
+    shop: Catalogue,
+    listing: Listing,
+    merge: Merge,
+    *,
+    currency: str,
+    moved_from: str,
+    allow_removals: bool,
+) -> tuple[dict[str, Product], str]:
+    """Return what a listing makes of the rows, and what is held for a person's consent."""
+    seen = Seen(listing.payloads, unreadable=dict.fromkeys(listing.unreadable, CULPRIT))
+    live = sum(row.outcome.ok for row in merge.before.values())
+    if listing.empty and live and not allow_removals:
+        return dict(merge.before), (
+            f"the shop lists no product, {live} are known: nothing is removed; if the shop is empty indeed, "
+            "run again with --allow-removals"
+        )
+    if moved_from != merge.store.url and not allow_removals:
+        after = merge.apply(seen, currency=currency)
+        after, held = merge.keep_live(after, listing.ids)
+        return after, (
+            f"the store's url changed from {moved_from} to {merge.store.url} and {held} products would be removed or "
+            "replaced: they are kept; if it is the right shop, run again with --allow-removals"
+            if held
+            else ""
+        )
+    absent = [key for key, row in merge.before.items() if key not in listing.ids and not is_gone(row)]
+    if listing.complete and absent:
+        seen = await _ask_for(shop, absent, seen)
+    return merge.apply(seen, currency=currency), ""
+
+
+async def _ask_for(shop: Catalogue, absent: list[str], seen: Seen) -> Seen:
+    """Ask for each absent product by its id, and add what it is found to be."""
+    payloads: list[Payload] = []
+    gone: set[str] = set()
+    unreadable: dict[str, str] = {}
+    unavailable = 0
+
+    async def ask(external_id: str) -> None:
+        nonlocal unavailable
+        if unavailable >= _MOST_UNAVAILABLE:
+            unreadable[external_id] = "absent from the listing; the shop became unavailable before it was asked for"
+            return
+        try:
+            payload = await shop.product(external_id)
+        except ShopError as error:
+            unavailable = unavailable + 1 if isinstance(error, ShopUnavailable) else 0
+            unreadable[external_id] = f"absent from the listing, and cannot be read by its id: {error}"
+            return
+        unavailable = 0
+        # WordPress counts products and variations with one counter: an id may come to name a variation.
+        if payload is None or payload.get("type") == "variation":
+            gone.add(external_id)
+        else:
+            payloads.append(payload)
+
+    await at_once([partial(ask, external_id) for external_id in absent])
+    return Seen((*seen.payloads, *payloads), frozenset(gone), {**seen.unreadable, **unreadable})
+
+
+def _cursor(metadata: Mapping[str, str]) -> datetime | None:
+    return datetime.fromisoformat(metadata["cursor"]) if metadata.get("cursor") else None
+
+
+def _settings_changed(store: Store, metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that an incremental read cannot apply to the products it does not see."""
+    settings = {"store_url": store.url, "images": store.images}
+    if store.currency is not None:
+        settings["currency"] = store.currency
+    return {name: value for name, value in settings.items() if metadata.get(name) != value}
+
+
+def _load(text: str | None) -> dict[str, str]:
+    return dict(json.loads(text)) if text else {}
+
+
+def _in_order(row: Product) -> tuple[int, str]:
+    return len(row.external_id), row.external_id
+
+
+def _same(one: Product, other: Product) -> bool:
+    return _fingerprint(one) == _fingerprint(other)
+
+
+def _fingerprint(row: Product) -> str:
+    reasons = ",".join(row.outcome.reasons)
+    return f"{row.content_hash} {row.modified_in_shop_at} {row.outcome.status} {reasons}"
+
+
+def _count(
+    before: Mapping[str, Product], after: Mapping[str, Product], metadata: Mapping[str, str], *, listed: int
+) -> ReadCounts:
+    both = [(before[key], row) for key, row in after.items() if key in before]
+
+    def now(reason: Reason) -> int:
+        return sum(reason in row.outcome.reasons for row in after.values())
+
+    return ReadCounts(
+        read=metadata["read"],
+        listed=listed,
+        new=len(after) - len(both),
+        changed=sum(
+            (old.content_hash, old.outcome.status, old.outcome.reasons)
+            != (row.content_hash, row.outcome.status, row.outcome.reasons)
+            for old, row in both
+        ),
+        left=sum(old.outcome.ok and not row.outcome.ok for old, row in both),
+        came_back=sum(row.outcome.ok and not old.outcome.ok for old, row in both),
+        trashed=now(Reason.TRASHED),
+        deleted=now(Reason.DELETED),
+        unreadable=now(Reason.UNREADABLE),
+        publishable=sum(row.outcome.ok for row in after.values()),
+        rows=len(after),
+        complete=metadata["complete"] == "true",
+        held=metadata["held"],
+        doubt=metadata["doubt"],
+    )

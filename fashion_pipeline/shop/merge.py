@@ -1,0 +1,150 @@
+"""What follows for the known products from what the shop was seen to say; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from fashion_pipeline.outcomes import Outcome, Reason, Status, failed, rejected
+from fashion_pipeline.records import Product
+from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.product import gate, parse, product_id
+from fashion_pipeline.shop.rest import Payload
+
+_UNPUBLISHED = frozenset({"draft", "pending", "future", "auto-draft"})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the shop said, product by product.
+
+    Attributes:
+        payloads: of products it has; of two with one id the later counts.
+        gone: ids it says it has no product of.
+        unreadable: ids it has, or may have, but does not let us read; with the reason.
+    """
+
+    payloads: tuple[Payload, ...] = ()
+    gone: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Merge:
+    """Lays what was seen over the rows of the last read.
+
+    Attributes:
+        before: the rows of the last read, by id.
+        now: the time of this read.
+        known_first_seen: when the sinks first saw a product, by id.
+        restarted: ids that came to name another product, and since when; a date that a sink knows
+            from before that belongs to the former product. Grows in ``apply``.
+    """
+
+    store: Store
+    before: Mapping[str, Product]
+    now: datetime
+    known_first_seen: Mapping[str, datetime]
+    restarted: dict[str, datetime]
+
+    def apply(self, seen: Seen, *, currency: str) -> dict[str, Product]:
+        """Return all rows, by id: the seen ones anew, the others judged again by the gate."""
+        after = {key: self._judged_again(row) for key, row in self.before.items()}
+        for payload in seen.payloads:
+            external_id = product_id(payload, store=self.store)
+            first_seen_at = self._first_seen(external_id)
+            product = parse(payload, store=self.store, currency=currency, now=self.now, first_seen_at=first_seen_at)
+            if self._is_another(product):
+                self.restarted[external_id] = self.now
+                product = replace(product, first_seen_at=self.now)
+            after[external_id] = product
+        for external_id in seen.gone:
+            row = after[external_id]
+            after[external_id] = replace(row, outcome=rejected(Reason.DELETED))
+        for external_id, detail in seen.unreadable.items():
+            after[external_id] = self._unreadable(external_id, detail, currency=currency)
+        return after
+
+    def keep_live(self, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], int]:
+        """Undo what would remove or replace a publishable product; return the rows, and how many it was.
+
+        A row that is absent from the listing is among them: it would be removed once asked for.
+        """
+        kept = dict(after)
+        held = 0
+        for external_id, row in self.before.items():
+            if not row.outcome.ok:
+                continue
+            new = after[external_id]
+            if external_id not in listed or not new.outcome.ok or self._is_another(new):
+                kept[external_id] = row
+                self.restarted.pop(external_id, None)
+                held += 1
+        return kept, held
+
+    def _judged_again(self, row: Product) -> Product:
+        """Apply the gate as the store sets it now; what was deleted stays so."""
+        if is_gone(row):
+            return row
+        outcome = gate(row, accept_free=self.store.accept_free)
+        if Reason.UNREADABLE in row.outcome.reasons:
+            outcome = _marked(outcome, row.outcome) if row.status else row.outcome
+        return row if outcome == row.outcome else replace(row, outcome=outcome)
+
+    def _unreadable(self, external_id: str, detail: str, *, currency: str) -> Product:
+        """Keep what is known of a product, and when it is asked for again; of an unknown one, its id."""
+        row = self.before.get(external_id)
+        if row is not None and is_gone(row):
+            return row
+        if row is None:
+            row = parse(
+                {"id": int(external_id)},
+                store=self.store,
+                currency=currency,
+                now=self.now,
+                first_seen_at=self._first_seen(external_id),
+            )
+            row = replace(row, outcome=rejected(Reason.UNREADABLE))
+        attempts = row.outcome.attempts if Reason.UNREADABLE in row.outcome.reasons else 0
+        wait = failed(Reason.UNREADABLE, detail=detail, before=Outcome(Status.FAILED, attempts=attempts), now=self.now)
+        if not row.status:
+            return replace(row, outcome=replace(wait, status=Status.REJECTED))
+        return replace(row, outcome=_marked(gate(row, accept_free=self.store.accept_free), wait))
+
+    def _first_seen(self, external_id: str) -> datetime:
+        """Return the earliest date that the table or a sink knows of the present product of this id."""
+        dates = [self.now]
+        if external_id in self.before:
+            dates.append(self.before[external_id].first_seen_at)
+        known, restarted = self.known_first_seen.get(external_id), self.restarted.get(external_id)
+        if known is not None and (restarted is None or known >= restarted):
+            dates.append(known)
+        return min(dates)
+
+    def _is_another(self, product: Product) -> bool:
+        """Whether an id names another product than before: then its creation date differs.
+
+        The creation date of a product that was not yet published is not final.
+        """
+        row = self.before.get(product.external_id)
+        if row is None or row.status in _UNPUBLISHED:
+            return False
+        dates = (row.created_in_shop_at, product.created_in_shop_at)
+        return None not in dates and dates[0] != dates[1]
+
+
+def is_gone(row: Product) -> bool:
+    """Whether the shop has said that it has the product no more."""
+    return Reason.DELETED in row.outcome.reasons
+
+
+def _marked(outcome: Outcome, wait: Outcome) -> Outcome:
+    """Add to an outcome that the product cannot be read at present; its verdict stays."""
+    return replace(
+        outcome,
+        reasons=(*outcome.reasons, Reason.UNREADABLE),
+        detail=wait.detail,
+        attempts=wait.attempts,
+        next_retry_at=wait.next_retry_at,
+    )

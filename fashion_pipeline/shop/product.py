@@ -1,0 +1,246 @@
+"""A payload of ``wc/v3/products`` becomes a ``Product``, and the gate says whether it may be published.
+
+Everything here is pure and works on one product at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from fashion_pipeline.errors import ShopProtocolError
+from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
+from fashion_pipeline.records import Image, Product
+from fashion_pipeline.settings import Store
+
+FIELDS = (
+    "id,type,status,name,description,short_description,price,permalink,external_url,stock_status,post_password,"
+    "categories,images,date_created_gmt,date_modified_gmt"
+)
+"""The ``_fields`` a payload must have been asked with."""
+
+_PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LONGEST_PRICE = 64
+_TOO_EXPENSIVE = Decimal(100_000_000)
+_CENT = Decimal("0.01")
+
+# Every alternative stops at the next "<", so that hostile markup costs linear time.
+_MARKUP = re.compile(
+    r"""<!--|-->|<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z0-9]*+)(?:(?:[^<>"']|"[^"<]*+"|'[^'<]*+')*+>|[^<>]*+>)"""
+)
+_SILENT = frozenset({"script", "style"})
+_BLOCK = re.compile(
+    "address|article|aside|blockquote|br|dd|div|dl|dt|figcaption|figure|footer|h[1-6]|header|hr|li|main|nav|ol|p|pre"
+    "|section|table|td|th|tr|ul"
+)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def parse(
+    payload: Mapping[str, Any], *, store: Store, currency: str, now: datetime, first_seen_at: datetime
+) -> Product:
+    """Read one product as the REST API gives it, gate included.
+
+    Fields that are missing or of another type than WooCommerce's count as empty. A password is
+    looked at and not kept.
+
+    Args:
+        payload: one element of ``/products``, or the answer of ``/products/<id>``.
+        store: decides about ``images`` and ``accept_free``.
+        currency: the shop's, three capital letters.
+        now: when the payload was read; becomes ``last_seen_at``.
+        first_seen_at: kept as it is.
+
+    Raises:
+        ShopProtocolError: the payload has no id, so it is no product.
+    """
+    external_id = product_id(payload, store=store)
+    kind = _text(payload, "type")
+    price_text = _price_text(payload.get("price"))
+    price = read_price(price_text)
+    product = Product(
+        external_id=external_id,
+        kind=kind,
+        status=_text(payload, "status"),
+        title=" ".join(plain_text(_text(payload, "name")).split()),
+        description=plain_text(_text(payload, "description")) or plain_text(_text(payload, "short_description")),
+        price_text=price_text,
+        price=price if isinstance(price, Decimal) else None,
+        currency=currency,
+        product_url=(_url(payload, "external_url") if kind == "external" else "") or _url(payload, "permalink"),
+        in_stock=_text(payload, "stock_status") != "outofstock",
+        password_protected=bool(payload.get("post_password")),
+        categories=_categories(payload.get("categories")),
+        images=_images(payload.get("images"), primary_only=store.images == "primary"),
+        created_in_shop_at=read_gmt(payload.get("date_created_gmt")),
+        modified_in_shop_at=read_gmt(payload.get("date_modified_gmt")),
+        content_hash="",
+        first_seen_at=first_seen_at,
+        last_seen_at=now,
+    )
+    return replace(product, content_hash=content_hash(product), outcome=gate(product, accept_free=store.accept_free))
+
+
+def gate(product: Product, *, accept_free: bool) -> Outcome:
+    """Say whether a product may be published; every reason against it is listed.
+
+    ``catalog_visibility`` is no reason: a hidden product is published and can be bought.
+    """
+    reasons: list[Reason] = []
+    details: list[str] = []
+    if product.status == "trash":
+        reasons.append(Reason.TRASHED)
+    elif product.status != "publish":
+        reasons.append(Reason.NOT_PUBLISHED)
+        details.append(f"its status is {product.status or 'missing'}")
+    if product.password_protected:
+        reasons.append(Reason.PASSWORD_PROTECTED)
+    if not product.images:
+        reasons.append(Reason.NO_IMAGE)
+    price = read_price(product.price_text)
+    if isinstance(price, Reason):
+        reasons.append(price)
+        if product.price_text:
+            details.append(f"its price reads {product.price_text!r}")
+    elif price == 0 and not accept_free:
+        reasons.append(Reason.ZERO_PRICE)
+    return rejected(*reasons, detail="; ".join(details)) if reasons else OK
+
+
+def read_price(text: str) -> Decimal | Reason:
+    """Read a price as the REST API writes it (always with a point), half-up to 2 places, or say why not."""
+    if not text:
+        return Reason.NO_PRICE
+    if len(text) >= _LONGEST_PRICE or not _PRICE.fullmatch(text):
+        return Reason.BAD_PRICE
+    price = Decimal(text)
+    if price >= _TOO_EXPENSIVE:
+        return Reason.PRICE_OUT_OF_RANGE
+    price = price.quantize(_CENT, ROUND_HALF_UP)
+    return Reason.PRICE_OUT_OF_RANGE if price >= _TOO_EXPENSIVE else price
+
+
+def content_hash(product: Product) -> str:
+    """Hex SHA-256 of what a row, a payload or a picture depends on.
+
+    The date of the last change is not part of it: a save that changes nothing costs nothing.
+    """
+    parts = [
+        product.external_id,
+        product.kind,
+        product.status,
+        product.title,
+        product.description,
+        product.price_text,
+        product.currency,
+        product.product_url,
+        product.in_stock,
+        product.password_protected,
+        product.categories,
+        [(image.image_id, image.url, image.position, _iso(image.modified_at)) for image in product.images],
+        _iso(product.created_in_shop_at),
+    ]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+
+
+def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
+    """Return the shop's id of a payload, as text.
+
+    Raises:
+        ShopProtocolError: there is none.
+    """
+    value = payload.get("id")
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return str(value)
+    msg = (
+        f"store {store.id}: a product came without a numeric id (fields: {', '.join(sorted(map(str, payload)))}); "
+        "a plugin changes the answers of /wp-json/wc/v3/products: find it by switching plugins off"
+    )
+    raise ShopProtocolError(msg)
+
+
+def read_gmt(value: object) -> datetime | None:
+    """Read one of the API's ``*_gmt`` dates; None for null and for the database's zero date."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # "0000-00-00T00:00:00" and "-0001-11-30T00:00:00": no date
+        return None
+
+
+def plain_text(markup: str) -> str:
+    """Strip tags, comments, scripts and styles, then unescape once; one line for each block of text."""
+    pieces: list[str] = []
+    position, silent_until = 0, ""
+    for match in _MARKUP.finditer(markup):
+        found, name = match[0], (match["name"] or "").lower()
+        if silent_until:
+            if found == silent_until or (match["end"] and name == silent_until):
+                silent_until, position = "", match.end()
+            continue
+        if found == "-->":
+            continue
+        pieces.append(markup[position : match.start()])
+        position = match.end()
+        if found == "<!--":
+            silent_until = "-->"
+        elif name in _SILENT and not match["end"]:
+            silent_until = name
+        elif _BLOCK.fullmatch(name):
+            pieces.append("\n")
+    if not silent_until:
+        pieces.append(markup[position:])
+    text = _UNSTORABLE.sub("", html.unescape("".join(pieces)))
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _text(payload: Mapping[str, Any], key: str) -> str:
+    value = payload.get(key)
+    return _UNSTORABLE.sub("", value) if isinstance(value, str) else ""
+
+
+def _url(payload: Mapping[str, Any], key: str) -> str:
+    url = _text(payload, key).strip()
+    return url if url.lower().startswith(("https://", "http://")) else ""
+
+
+def _price_text(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)[:_LONGEST_PRICE]
+    return _UNSTORABLE.sub("", value).strip()[:_LONGEST_PRICE] if isinstance(value, str) else ""
+
+
+def _categories(value: object) -> tuple[str, ...]:
+    entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
+    names = (" ".join(plain_text(_text(entry, "name")).split()) for entry in entries)
+    return tuple(name for name in names if name)
+
+
+def _images(value: object, *, primary_only: bool) -> tuple[Image, ...]:
+    """Read the pictures; ``primary_only`` takes the shop's first, with no fallback to the next."""
+    entries = value if isinstance(value, list) else []
+    images: dict[str, Image] = {}
+    for position, entry in enumerate(entries[:1] if primary_only else entries):
+        url = _text(entry, "src").strip() if isinstance(entry, Mapping) else ""
+        if not url:
+            continue
+        image_id = str(entry.get("id") or "")
+        if not image_id.isdecimal() or image_id in images:
+            # Plugins that show pictures of other hosts give them all the id 0.
+            image_id = "url-" + hashlib.sha256(url.encode()).hexdigest()[:16]
+        images.setdefault(image_id, Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt"))))
+    return tuple(images.values())
+
+
+def _iso(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""

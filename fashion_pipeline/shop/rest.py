@@ -1,0 +1,250 @@
+"""One store's REST API: pages of products, one product, and the currency.
+
+A store is read with GET only, from ``<url>/wp-json/wc/v3/``; keys are in no URL, and the Link
+header, into which WooCommerce copies the query, is never followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, WebError
+from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.answers import INVALID_ID, broken, error_code, not_json, read_json, refusal
+from fashion_pipeline.shop.auth import authentication
+from fashion_pipeline.shop.product import FIELDS
+from fashion_pipeline.web.client import Limits, Reply, Web
+
+PER_PAGE = 100
+"""The most that WooCommerce gives on one page."""
+AT_ONCE = 4
+"""Requests to one shop at a time; more do not make it faster."""
+
+CULPRIT = "the shop answers 500 as soon as this product is in an answer; find the plugin that breaks it"
+"""Of a product that is ``unreadable``: what its outcome says."""
+
+Params = Mapping[str, str | int]
+Payload = Mapping[str, Any]
+Answer = TypeVar("Answer")
+
+_LIMITS = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120)
+_LIMITS_OF_A_PART = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120, attempts=2)
+_MOST_UNREADABLE = 10
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing.
+
+    Attributes:
+        rows: the payloads that could be had. Fewer than asked for does not mean that it is the
+            last page: WooCommerce leaves out what the key may not see, and counts it.
+        total: X-WP-Total, of the whole listing; None without that header.
+        date: the shop's clock at the (first) answer; None without a Date header.
+        unreadable: ids of products that make the shop fail as soon as they are in an answer.
+        steady: False where the page was read in parts and the total changed between them.
+    """
+
+    rows: tuple[Payload, ...]
+    total: int | None
+    date: datetime | None
+    unreadable: tuple[str, ...] = ()
+    steady: bool = True
+
+
+class Pages(Protocol):
+    """What reading a listing needs of a shop."""
+
+    store: Store
+
+    async def page(self, params: Params) -> Page:
+        """Ask for one page of ``/products``."""
+        ...
+
+
+class _PageFails(Exception):  # never leaves this module
+    """The shop fails on this page; one product in it may be the cause."""
+
+    def __init__(self, error: ShopError, reply: Reply) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.reply = reply
+
+
+class Shop:
+    """One store's REST API.
+
+    Every method raises:
+        ShopAuthError: the shop refuses the keys.
+        ShopProtocolError: the answers are not WooCommerce's.
+        ShopUnavailable: the shop is down, slow or in maintenance.
+        ShopError: its address may not be asked.
+    """
+
+    def __init__(self, store: Store, web: Web) -> None:
+        self.store = store
+        self._web = web
+        self._auth = authentication(store)
+
+    async def page(self, params: Params) -> Page:
+        """Ask for one page of ``/products``, with ``per_page`` and ``page`` among the parameters.
+
+        One product that cannot be encoded makes WooCommerce answer 500 for its whole page; then
+        the page is read in ever smaller parts, and the culprit is named in ``unreadable``.
+        """
+        try:
+            return await self._page(params, _LIMITS)
+        except _PageFails as failure:
+            await self._need_alive(failure.error)
+            parts = await self._parts(params, failure)
+            return _joined(parts)
+
+    async def product(self, external_id: str) -> dict[str, Any] | None:
+        """Ask for one product by its id, trashed ones included; None where WooCommerce says there is none."""
+        path = f"products/{quote(external_id, safe='')}"
+        reply = await self._get(path, {"_fields": FIELDS}, _LIMITS)
+        if reply.status == 404 and error_code(reply) == INVALID_ID:
+            return None
+        value = self._value(reply, path)
+        if not isinstance(value, dict) or str(value.get("id")) != external_id:
+            msg = (
+                f"store {self.store.id}: GET /wp-json/wc/v3/{path} answered with something else than that product; "
+                "exempt /wp-json/ from the cache in front of the shop"
+            )
+            raise ShopProtocolError(msg)
+        return value
+
+    async def currency(self) -> str:
+        """Return the ISO 4217 code that ``stores.yaml`` or the shop says.
+
+        Raises:
+            ShopError: neither does; there is no default.
+        """
+        if self.store.currency is not None:
+            return self.store.currency
+        problem = ""
+        for path, key in (("settings/general/woocommerce_currency", "value"), ("data/currencies/current", "code")):
+            try:
+                value = self._value(await self._get(path, {"_fields": key}, _LIMITS), path)
+            except (ShopAuthError, ShopProtocolError) as error:
+                problem = problem or str(error)
+                continue
+            code = value.get(key) if isinstance(value, dict) else None
+            if isinstance(code, str) and _CURRENCY.fullmatch(code):
+                return code
+        msg = (
+            f"store {self.store.id}: the shop's currency cannot be read with this key; set `currency:` (such as EUR) "
+            f"for this store in stores.yaml. {problem}"
+        )
+        raise ShopError(msg.strip())
+
+    async def _page(self, params: Params, limits: Limits) -> Page:
+        path = "products"
+        reply = await self._get(path, params, limits)
+        if reply.status == 500:
+            raise _PageFails(refusal(reply, store=self.store, path=path), reply)
+        value = self._value(reply, path)
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            msg = (
+                f"store {self.store.id}: GET /wp-json/wc/v3/{path} answered 200 but not with a list of products; "
+                "a plugin changes the answers: find it by switching plugins off"
+            )
+            raise ShopProtocolError(msg)
+        return Page(tuple(value), _total(reply), _date(reply))
+
+    async def _need_alive(self, error: ShopError) -> None:
+        """Tell one bad product from a shop that is down: then nothing else answers either."""
+        reply = await self._get("data/currencies/current", {"_fields": "code"}, _LIMITS_OF_A_PART)
+        if reply.status >= 500:
+            raise error
+
+    async def _parts(self, params: Params, failure: _PageFails) -> list[Page]:
+        """Read a failing page in smaller parts that lie exactly on it."""
+        per_page, number = int(params.get("per_page", PER_PAGE)), int(params.get("page", 1))
+        if per_page == 1:
+            return [await self._culprit(params, failure.reply)]
+        smaller = next(size for size in range(per_page // 2, 0, -1) if per_page % size == 0)
+        count = per_page // smaller
+        parts: list[Page] = []
+        for step in range(count):
+            part = {**params, "per_page": smaller, "page": (number - 1) * count + step + 1}
+            try:
+                parts.append(await self._page(part, _LIMITS_OF_A_PART))
+            except _PageFails as smaller_failure:
+                parts.extend(await self._parts(part, smaller_failure))
+            if sum(bool(page.unreadable) for page in parts) > _MOST_UNREADABLE:
+                raise failure.error
+        return parts
+
+    async def _culprit(self, params: Params, reply: Reply) -> Page:
+        """Find out which product a page of one holds: its id alone can usually be encoded."""
+        try:
+            thin = await self._page({**params, "_fields": "id"}, _LIMITS_OF_A_PART)
+        except _PageFails:
+            return Page((), _total(reply), _date(reply), ("",))
+        return Page((), thin.total, thin.date, tuple(str(row.get("id")) for row in thin.rows))
+
+    def _value(self, reply: Reply, path: str) -> Any:
+        if reply.status != 200:
+            raise refusal(reply, store=self.store, path=path)
+        try:
+            return read_json(reply.body)
+        except ValueError as error:
+            raise not_json(reply, error, store=self.store, path=path) from error
+
+    async def _get(self, path: str, params: Params, limits: Limits) -> Reply:
+        url = f"{self.store.url}/wp-json/wc/v3/{path}?{urlencode(params, quote_via=quote)}"
+        try:
+            return await self._web.get(url, limits=limits, auth=self._auth, raw=True, encodings=True)
+        except WebError as error:
+            raise broken(error, store=self.store, path=path) from error
+
+
+async def at_once(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
+    """Make requests, up to four at a time; answers in order. The first error ends them all."""
+    answers: dict[int, Answer] = {}
+    waiting = iter(enumerate(asks))
+
+    async def work() -> None:
+        for place, ask in waiting:
+            answers[place] = await ask()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(asks))):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [answers[place] for place in range(len(asks))]
+
+
+def _joined(parts: Sequence[Page]) -> Page:
+    totals = {part.total for part in parts}
+    return Page(
+        rows=tuple(row for part in parts for row in part.rows),
+        total=parts[0].total,
+        date=next((part.date for part in parts if part.date), None),
+        unreadable=tuple(external_id for part in parts for external_id in part.unreadable if external_id),
+        steady=len(totals) == 1,
+    )
+
+
+def _total(reply: Reply) -> int | None:
+    value = reply.headers.get("x-wp-total", "").strip()
+    return int(value) if value.isdecimal() else None
+
+
+def _date(reply: Reply) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(reply.headers.get("date", ""))
+    except (TypeError, ValueError):
+        return None
+    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
