@@ -202,13 +202,11 @@ def test_a_lock_waits_and_then_says_who_holds_what(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with (
         file_lock(path, timeout_s=0, what="the demo", shared=True),
-        file_lock(path, timeout_s=0, what="x", shared=True),
+        file_lock(path, timeout_s=0, what="the demo", shared=True),
+        pytest.raises(LockTimeout, match="the demo is held by another process"),
+        file_lock(path, timeout_s=0, what="the demo"),
     ):
-        with (
-            pytest.raises(LockTimeout, match="the demo is held by another process"),
-            file_lock(path, timeout_s=0, what="the demo"),
-        ):
-            pass
+        pytest.fail("an exclusive lock was given beside a shared one")
     with file_lock(path, timeout_s=0, what="the demo"):
         pass
 

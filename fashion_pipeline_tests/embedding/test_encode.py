@@ -64,9 +64,7 @@ def vectors(tmp_path: Path) -> Vectors:
 
 def embed(vectors: Vectors, sha256s: list[str], *, broken: dict[str, Exception] | None = None, **more: Any) -> Any:
     loaded: list[Encoder] = []
-    pixels = {
-        sha256: picture for sha256, picture in zip(sorted(set(sha256s)), pictures(len(set(sha256s))), strict=True)
-    }
+    pixels: dict[str, np.ndarray] = dict(zip(sorted(set(sha256s)), pictures(len(set(sha256s))), strict=True))
 
     def read_pixels(sha256: str) -> np.ndarray:
         if broken and sha256 in broken:

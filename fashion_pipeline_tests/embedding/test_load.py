@@ -48,7 +48,7 @@ def test_a_checkpoint_embeds_as_open_clip_itself_does(checkpoint_directory: Path
     model, _, preprocess = open_clip.create_model_and_transforms(
         f"local-dir:{checkpoint_directory}", require_pretrained=True
     )
-    batch = torch.stack([preprocess(Image.fromarray(item)) for item in pixels])  # type: ignore[operator]
+    batch = torch.stack([preprocess(Image.fromarray(item)) for item in pixels])
     with torch.inference_mode():
         expected = model.eval().encode_image(batch, normalize=True).numpy()
     vectors = encoder.encode(pixels)
