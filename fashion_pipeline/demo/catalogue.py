@@ -1,0 +1,266 @@
+"""What the demo's shops sell: garments by recipe, and one product for each thing that goes wrong in real shops.
+
+Everything is fixed (ids, addresses, dates, pictures), so that a second run over a shop started
+anew finds it unchanged. No fault is one that another try might cure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fashion_pipeline.demo.pictures import COLOURS, FABRICS, KINDS, PATTERNS, Garment, Picture, picture_file
+from fashion_pipeline.demo.shop import Key, ModelShop
+from fashion_pipeline.outcomes import Reason
+
+PRODUCTS = 70
+STORES = 2
+
+_OPENED = datetime(2026, 1, 12, 8, 30, tzinfo=UTC)
+_SCHEDULED = datetime(2036, 3, 1, 9, 0, tzinfo=UTC)
+_NAMED = (
+    ("atelier-nord", "EUR", "Europe/Paris"),
+    ("maison-sud", "GBP", "Europe/London"),
+    ("studio-est", "PLN", "Europe/Warsaw"),
+    ("boutique-ouest", "USD", "America/New_York"),
+)
+_SIZES = ((1000, 1250), (900, 1200), (1000, 1000), (960, 1280), (800, 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """One unusual product.
+
+    ``picture`` is the form of its picture's file, or "none", "missing" (404), "of the first"
+    (the address of the first ordinary product's picture) or "in every shop" (equal bytes).
+    ``expected`` is what becomes of it with default settings: None for a product that is kept.
+    """
+
+    name: str
+    title: str
+    picture: str = "jpeg"
+    expected: Reason | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+SPECIALS = (
+    Special("blurred picture", "Out-of-focus coat", "blurred", Reason.TOO_BLURRY),
+    Special("tiny picture", "Thumbnail tee", "tiny", Reason.TOO_SMALL),
+    Special("small file", "Squeezed skirt", "small file", Reason.FILE_TOO_SMALL),
+    Special("missing picture", "Lost-and-found hat", "missing", Reason.GONE),
+    Special("truncated picture", "Half-uploaded dress", "truncated", Reason.TRUNCATED),
+    Special("html as picture", "Hotlink-protected bag", "html", Reason.NOT_AN_IMAGE),
+    Special("svg picture", "Vector shirt", "svg", Reason.NOT_AN_IMAGE),
+    Special("no picture", "Imageless idea", "none", Reason.NO_IMAGE),
+    Special("no price", "Priceless poncho", expected=Reason.NO_PRICE, fields={"price": ""}),
+    Special("zero price", "Free foulard", expected=Reason.ZERO_PRICE, fields={"price": "0"}),
+    Special("draft", "Draft dress", expected=Reason.NOT_PUBLISHED, fields={"status": "draft"}),
+    Special("private", "Private pyjama", expected=Reason.NOT_PUBLISHED, fields={"status": "private"}),
+    Special("scheduled", "Scheduled skirt", expected=Reason.NOT_PUBLISHED, fields={"status": "future"}),
+    Special("trashed", "Trash trousers", expected=Reason.TRASHED, fields={"status": "trash"}),
+    Special(
+        "password protected",
+        "Secret scarf",
+        expected=Reason.PASSWORD_PROTECTED,
+        fields={"post_password": "vip-only"},
+    ),
+    Special("shared picture", "Same-photo sweater", "of the first"),
+    Special("sold in every shop", "Sister-shop coat", "in every shop"),
+    Special("animated gif", "Spinning skirt", "animated gif"),
+    Special("animated webp", "Turning tee", "animated webp"),
+    Special("transparent png", "Cut-out shirt", "transparent"),
+    Special("cmyk jpeg", "Print-shop shorts", "cmyk"),
+    Special("exif rotated", "Sideways shoe", "rotated"),
+    Special(
+        "variable",
+        "Variable vest",
+        fields={"type": "variable", "regular_price": "", "variations": [900_001, 900_002, 900_003]},
+    ),
+    Special(
+        "external",
+        "Affiliate anorak",
+        fields={
+            "type": "external",
+            "external_url": "https://partner.example/anorak?aff=42",
+            "button_text": "Buy at partner",
+        },
+    ),
+    Special("grouped", "Outfit of three", fields={"type": "grouped", "regular_price": ""}),
+    Special("html title", 'Tee <b>bold</b> &amp; "quoted" &#8211; <em>summer</em>'),
+    Special("emoji title", "\N{DRESS} Summer dress \N{SUN WITH FACE}"),
+    Special("cjk title", "日本製 デニム ジャケット 牛仔外套"),
+    Special("rtl title", "جاكيت جلد أسود"),
+    Special(
+        "on sale", "End-of-season coat", fields={"regular_price": "129.00", "price": "89.50", "sale_price": "89.50"}
+    ),
+    Special("sold out", "Sold-out sandal", fields={"stock_status": "outofstock"}),
+)
+
+
+def store_ids(stores: int = STORES) -> list[str]:
+    """Return the ids of the first ``stores`` demo shops."""
+    named = [name for name, _, _ in _NAMED]
+    return [*named[:stores], *(f"shop-{number}" for number in range(len(named) + 1, stores + 1))]
+
+
+def keys(store_id: str) -> tuple[str, str]:
+    """Return a demo shop's consumer key and secret: fixed values that open nothing else."""
+    digest = hashlib.sha256(f"demo keys of {store_id}".encode()).hexdigest()
+    return f"ck_{digest[:32]}", f"cs_{digest[32:]}"
+
+
+def environment(stores: int = STORES) -> dict[str, str]:
+    """Return the environment variables that ``stores_yaml`` refers to."""
+    variables = {}
+    for store_id in store_ids(stores):
+        prefix = _variable(store_id)
+        variables[f"{prefix}_KEY"], variables[f"{prefix}_SECRET"] = keys(store_id)
+    return variables
+
+
+def stores_yaml(port: int, stores: int = STORES) -> str:
+    """Return the text of a ``stores.yaml`` for the demo's shops on ``port``."""
+    lines = ["# The demo's model shops: a process on this machine, gone when the demo ends.", "stores:"]
+    for store_id in store_ids(stores):
+        lines += [
+            f"  - id: {store_id}",
+            f"    url: http://127.0.0.1:{port}/{store_id}",
+            f"    consumer_key: ${{{_variable(store_id)}_KEY}}",
+            f"    consumer_secret: ${{{_variable(store_id)}_SECRET}}",
+            "    allow_private_hosts: [127.0.0.1]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _variable(store_id: str) -> str:
+    return f"DEMO_{store_id.upper().replace('-', '_')}"
+
+
+def specials(products: int = PRODUCTS) -> tuple[Special, ...]:
+    """Return the unusual products of a shop with ``products`` products: half of it at most."""
+    return SPECIALS[: products // 2]
+
+
+def model_shops(
+    origin: str, *, pictures: Path, products: int = PRODUCTS, stores: int = STORES, latency_s: float = 0.0
+) -> dict[str, ModelShop]:
+    """Return the demo's shops by id, each with ``products`` products.
+
+    Args:
+        origin: scheme, host and port they are served under.
+        pictures: folder where drawn pictures are kept.
+        products: number of products of each shop, the trashed one included.
+        stores: number of shops.
+        latency_s: seconds every answer waits.
+    """
+    shops = {}
+    for number, store_id in enumerate(store_ids(stores)):
+        _, currency, zone = _NAMED[number] if number < len(_NAMED) else ("", "EUR", "UTC")
+        shop = ModelShop(
+            store_id,
+            origin=origin,
+            currency=currency,
+            zone=ZoneInfo(zone),
+            keys=[Key(*keys(store_id))],
+            latency_s=latency_s,
+        )
+        _Seeding(shop, number, pictures).fill(products)
+        shops[store_id] = shop
+    return shops
+
+
+class _Seeding:
+    """Fills one shop."""
+
+    def __init__(self, shop: ModelShop, number: int, pictures: Path) -> None:
+        self.shop = shop
+        self.number = number
+        self.pictures = pictures
+        self.first_image = ""
+        self.first_ids: list[int] = []
+
+    def fill(self, products: int) -> None:
+        unusual = specials(products)
+        ordinary = products - len(unusual)
+        for place in range(ordinary):
+            self.ordinary(place)
+        for place, special in enumerate(unusual, ordinary):
+            self.special(place, special)
+
+    def ordinary(self, place: int) -> None:
+        garment = self.garment(place)
+        form = {3: "png", 6: "webp"}.get(place % 10, "jpeg")
+        url = self.upload(place, Picture(garment, form))
+        pattern = "" if garment.pattern == "plain" else f" {garment.pattern}"
+        product_id = self.add(place, f"{garment.colour.title()}{pattern} {garment.fabric} {garment.kind}", [url])
+        if place < 3:
+            self.first_image = self.first_image or url
+            self.first_ids.append(product_id)
+
+    def special(self, place: int, special: Special) -> None:
+        fields = dict(special.fields)
+        if fields.get("type") == "grouped":
+            fields["grouped_products"] = self.first_ids
+        self.add(place, special.title, self.images(place, special), **fields)
+
+    def images(self, place: int, special: Special) -> list[str]:
+        if special.picture == "none":
+            return []
+        if special.picture == "missing":
+            return [f"{self.shop.url}/wp-content/uploads/2026/01/lost.jpg"]
+        if special.picture == "of the first":
+            return [self.first_image]
+        if special.picture == "in every shop":
+            return [self.upload(place, Picture(Garment("coat", "green", "navy", "checked", "linen", 77)))]
+        return [self.upload(place, Picture(self.garment(place), special.picture))]
+
+    def garment(self, place: int) -> Garment:
+        """Choose a garment: all kinds, colours and patterns in turn, differently in each shop."""
+        seed = self.number * 1_000_003 + place
+        colours = list(COLOURS)
+        first = (place * 5 + self.number * 7) % len(colours)
+        return Garment(
+            kind=KINDS[(place + self.number * 3) % len(KINDS)],
+            colour=colours[first],
+            second_colour=colours[(first + 1 + place % (len(colours) - 1)) % len(colours)],
+            pattern=PATTERNS[(place * 7 // 3 + self.number) % len(PATTERNS)],
+            fabric=FABRICS[(place // 2 + self.number) % len(FABRICS)],
+            seed=seed,
+            size=_SIZES[place % len(_SIZES)],
+        )
+
+    def upload(self, place: int, picture: Picture) -> str:
+        created = self.created(place)
+        return self.shop.upload(
+            f"{created:%Y/%m}/{picture.garment.kind}-{place + 1:05}.{picture.extension}",
+            partial(picture_file, picture, self.pictures),
+            content_type=picture.content_type,
+            size=picture.garment.size,
+            modified=created,
+        )
+
+    def created(self, place: int) -> datetime:
+        """Return when a product was made: in bursts of four a second, as an import makes them."""
+        return _OPENED + timedelta(hours=place // 12, seconds=place % 12 // 4)
+
+    def add(self, place: int, title: str, images: list[str], **fields: Any) -> int:
+        created = self.created(place)
+        price = f"{19 + place * 37 % 160}.{(0, 50, 90, 95)[place % 4]:02}"
+        kind = {"id": 16 + place % 5, "name": "Women &amp; Men", "slug": "women-men"}
+        values = {
+            "name": title,
+            "sku": f"{self.shop.id[:2].upper()}-{place + 1:05}",
+            "short_description": f"<p>{title}</p>\n",
+            "price": price,
+            "categories": [kind],
+            **fields,
+        }
+        if values.get("status") == "future":
+            return self.shop.add(images=images, created=_SCHEDULED, modified=_SCHEDULED, **values)
+        return self.shop.add(images=images, created=created, **values)

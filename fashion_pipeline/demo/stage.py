@@ -1,0 +1,146 @@
+"""Starts the model shops as a process beside the caller, on a port that stays the same from run to run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, store_ids
+from fashion_pipeline.errors import SettingsError
+
+_START_S = 60.0
+_STOP_S = 10.0
+_PORT_TAKEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """A running server of model shops."""
+
+    origin: str
+    port: int
+    pid: int
+    stores: int
+    control_token: str | None
+
+    def shop_url(self, store_id: str) -> str:
+        """Return the address of a shop."""
+        return f"{self.origin}/{store_id}"
+
+    @property
+    def store_ids(self) -> list[str]:
+        """The ids of its shops."""
+        return store_ids(self.stores)
+
+
+@contextlib.contextmanager
+def start_server(
+    folder: Path,
+    *,
+    products: int = PRODUCTS,
+    stores: int = STORES,
+    latency_ms: float = 0.0,
+    control_token: str | None = None,
+    tls: tuple[Path, Path] | None = None,
+    draw_ahead: bool = True,
+) -> Iterator[ModelServer]:
+    """Serve the demo's shops until the block ends; the server never outlives this process.
+
+    The port is chosen once and kept in ``folder/port``: the addresses of shops and pictures are
+    part of what the pipeline remembers. Drawn pictures and ``server.log`` lie in ``folder`` too.
+
+    Args:
+        folder: the demo's own folder; made if it is missing.
+        products: products of each shop.
+        stores: number of shops.
+        latency_ms: wait before every answer.
+        control_token: allow changes through ``POST /<store>/_control``.
+        tls: PEM certificate and key; then https.
+        draw_ahead: draw all pictures in the background from the start.
+
+    Raises:
+        SettingsError: the recorded port is taken, or the server did not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recorded = _recorded_port(folder)
+    with (folder / "server.log").open("wb") as log:
+        command = [
+            *(sys.executable, "-m", "fashion_pipeline.demo.serve", "--end-with-stdin", "--folder", str(folder)),
+            *("--port", str(recorded), "--products", str(products), "--stores", str(stores)),
+            *("--latency-ms", str(latency_ms)),
+            *(("--tls-cert", str(tls[0]), "--tls-key", str(tls[1])) if tls else ()),
+            *(("--draw-ahead",) if draw_ahead else ()),
+        ]
+        process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=_environment(control_token),
+            start_new_session=True,  # an interrupt at the terminal is the caller's to handle
+        )
+    try:
+        origin = _wait_until_ready(process, folder, recorded)
+        port = int(origin.rpartition(":")[2])
+        (folder / "port").write_text(f"{port}\n", "utf-8")
+        yield ModelServer(origin, port, process.pid, stores, control_token)
+    finally:
+        _stop(process)
+
+
+def _recorded_port(folder: Path) -> int:
+    try:
+        text = (folder / "port").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return 0
+    if not text.isdigit() or not 0 < int(text) < 65_536:
+        msg = f"{folder / 'port'} holds {text[:20]!r}, not a port; delete it, and the demo chooses one"
+        raise SettingsError(msg)
+    return int(text)
+
+
+def _environment(control_token: str | None) -> dict[str, str]:
+    """Return the server's environment: this package importable, the token out of the process list."""
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    environment.pop("DEMO_CONTROL_TOKEN", None)
+    return environment | ({"DEMO_CONTROL_TOKEN": control_token} if control_token else {})
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> str:
+    """Return the origin the server names when it is ready."""
+    log = folder / "server.log"
+    if process.stdout is None:
+        msg = "the server was started without standard output"
+        raise SettingsError(msg)
+    ready, _, _ = select.select([process.stdout], [], [], _START_S)
+    line = process.stdout.readline().decode() if ready else ""
+    if line.startswith("ready "):
+        return line.removeprefix("ready ").strip()
+    if ready and process.wait(_STOP_S) == _PORT_TAKEN:
+        msg = (
+            f"port {port}, on which the demo's shops lived so far, is taken by another program; "
+            f"end that program, or delete {folder / 'port'} to let the shops move to a free port"
+        )
+        raise SettingsError(msg)
+    msg = f"the demo's shops did not start; {log} says: {log.read_text('utf-8', 'replace').strip()[-400:]}"
+    raise SettingsError(msg)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin.close()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout:
+        process.stdout.close()
