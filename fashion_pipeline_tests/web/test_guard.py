@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from pydantic import SecretStr
+
+from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
+from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.settings import Store
+from fashion_pipeline.web.guard import Guard, is_public, parse, redact
+
+
+def resolver(*addresses: str) -> Guard:
+    """Return a guard whose names all have these addresses."""
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return addresses
+
+    return Guard(allow_private_hosts=["shop.test"], resolver=resolve)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "::8.8.8.8"],
+)
+def test_public_addresses_are_public(address: str) -> None:
+    """Public IPv4 and IPv6 pass, also IPv4 inside IPv6."""
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "240.0.0.1",
+        "198.18.0.1",
+        "168.63.129.16",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "2002:a00:1::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "2001:db8::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fec0::1",
+        "ff02::1",
+    ],
+)
+def test_private_addresses_are_not_public(address: str) -> None:
+    """No spelling of a private, shared, multicast, reserved or tunnelled address counts as public."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a.test/x.jpg",
+        "file:///etc/passwd",
+        "data:image/png;base64,AAAA",
+        "gopher://a.test/",
+        "//a.test/x.jpg",
+        "/x.jpg",
+        "",
+        "http:///x.jpg",
+        "http://user:secret@a.test/x.jpg",
+        "http://a b.test/x.jpg",
+        "http://a.test:0/x.jpg",
+        "http://a.test:99999/x.jpg",
+        "http://[fe80::1%25eth0]/x.jpg",
+        "http://a\n.test/",
+        "http://\uff11\uff12\uff17.0.0.1/",
+    ],
+)
+def test_what_is_not_an_http_url_is_refused_unresolved(url: str) -> None:
+    """A URL of another scheme or form is refused before any name is looked up, without its secrets."""
+    with pytest.raises(BadUrl) as refused:
+        parse(url)
+    assert refused.value.reason is Reason.BAD_URL
+    assert "secret" not in str(refused.value)
+
+
+async def test_every_address_must_be_public() -> None:
+    """One private address among public ones is enough to refuse a name."""
+    assert (await resolver("8.8.8.8", "1.1.1.1").judge("https://a.test/x")).addresses == ("8.8.8.8", "1.1.1.1")
+    with pytest.raises(BlockedAddress) as refused:
+        await resolver("8.8.8.8", "10.0.0.1").judge("https://a.test/x")
+    assert refused.value.reason is Reason.BLOCKED_ADDRESS
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "localhost", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"],
+)
+async def test_odd_spellings_are_judged_by_their_address(host: str) -> None:
+    """Whatever this machine's resolver turns into loopback is refused."""
+    with pytest.raises((BlockedAddress, BadUrl)):
+        await Guard().judge(f"http://{host}/")
+
+
+@pytest.mark.parametrize(("port", "allowed"), [(80, True), (443, True), (8080, True), (22, False), (5432, False)])
+def test_only_web_ports_and_the_stores_own_are_asked(port: int, *, allowed: bool) -> None:
+    """A picture may name ports 80, 443 and its shop's, so that no other service is spoken to."""
+    store = Store.model_validate(
+        {
+            "id": "a",
+            "url": "https://shop.example:8080/sub",
+            "consumer_key": SecretStr("k"),
+            "consumer_secret": SecretStr("s"),
+        }
+    )
+    guard = Guard.of(store)
+    if allowed:
+        assert guard.check(f"http://a.test:{port}/x").port == port
+    else:
+        with pytest.raises(BlockedAddress) as refused:
+            guard.check(f"http://a.test:{port}/x")
+        assert refused.value.reason is Reason.BLOCKED_PORT
+
+
+async def test_a_listed_host_may_be_private_on_any_port() -> None:
+    """A host under allow_private_hosts may lead anywhere; its look-alikes may not."""
+    guard = resolver("127.0.0.1")
+    assert (await guard.judge("http://SHOP.test.:8899/x")).addresses == ("127.0.0.1",)
+    for url in ("http://shop.test.evil.test/x", "http://evilshop.test/x"):
+        with pytest.raises(BlockedAddress):
+            await guard.judge(url)
+
+
+async def test_a_name_without_an_address_can_be_tried_again() -> None:
+    """A name that does not resolve is the host's trouble of the moment, not the picture's."""
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        raise OSError(host)
+
+    for guard in (Guard(resolver=resolve), resolver()):
+        with pytest.raises(HostUnavailable) as unresolved:
+            await guard.judge("http://a.test/x")
+        assert unresolved.value.reason is Reason.UNRESOLVABLE
+
+
+async def test_a_label_no_name_can_have_is_unresolvable() -> None:
+    """A host name with an impossible label is an outcome, not a crash of the resolver."""
+    with pytest.raises(HostUnavailable):
+        await Guard().judge(f"http://{'a' * 64}.test/x")
+
+
+def test_messages_hold_no_keys() -> None:
+    """User, query and fragment never reach a message."""
+    assert redact("https://u:p@a.test/x.jpg?consumer_secret=cs_1#f") == "https://a.test/x.jpg"
