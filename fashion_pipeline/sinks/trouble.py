@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import psycopg
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from fashion_pipeline.errors import DatabaseError, DatabaseUnavailable
 
@@ -21,11 +22,12 @@ def explained(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        msg = f"PostgreSQL at {place(url)} {_reason(error)}"
-        raise DatabaseUnavailable(msg) from None
-    except DBAPIError as error:
-        msg = f"PostgreSQL at {place(url)} refused a statement: {_first_line(error)}"
+    except (DBAPIError, psycopg.Error) as error:  # COPY goes past SQLAlchemy, with the driver's own errors
+        said = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(said, psycopg.OperationalError | psycopg.InterfaceError):
+            msg = f"PostgreSQL at {place(url)} {_reason(str(said))}"
+            raise DatabaseUnavailable(msg) from None
+        msg = f"PostgreSQL at {place(url)} refused a statement: {_first_line(str(said))}"
         raise DatabaseError(msg) from error
 
 
@@ -35,14 +37,13 @@ def place(url: URL) -> str:
     return f"{host}{f':{url.port}' if url.port else ''}, database {url.database}"
 
 
-def _reason(error: DBAPIError) -> str:
-    said = str(error.orig)
+def _reason(said: str) -> str:
     if "password authentication failed" in said or "no password supplied" in said:
         return "refuses the user or the password: see the ones in FASHION_DATABASE_URL"
     if "does not exist" in said and "database" in said:
         return "has no such database: create it, or correct FASHION_DATABASE_URL"
-    return f"does not answer ({_first_line(error)}): see that it runs and that FASHION_DATABASE_URL names it"
+    return f"does not answer ({_first_line(said)}): see that it runs and that FASHION_DATABASE_URL names it"
 
 
-def _first_line(error: DBAPIError) -> str:
-    return (str(error.orig).strip().splitlines() or ["no reason given"])[0]
+def _first_line(said: str) -> str:
+    return (said.strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,422 @@
+"""PostgreSQL: one row for every product that came all the way, and one outcome for every product.
+
+Bulk writes go by COPY into a temporary table and an anti-join, so that an unchanged row costs
+neither a write nor a lock. The digest of a store's rows lies in the same database, written in the
+same transaction: a restored backup brings its own digest, which does not match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+
+from fashion_pipeline.errors import DatabaseMismatch
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredProduct, ProductOutcome
+from fashion_pipeline.sinks.migrate import VERSION_TABLE, head, known_revisions
+from fashion_pipeline.sinks.reconcile import Removals, await_consent, guard_removals
+from fashion_pipeline.sinks.schema import pipeline_state, product_outcomes, products, sink_state, sqlalchemy_url
+from fashion_pipeline.sinks.trouble import explained, place
+
+GUARDED = timedelta(days=7)
+"""Removals are counted over so long."""
+
+_DIGEST = "rows_digest"
+_CONSENT = "consented_at"
+_OUTCOME_FIELDS = tuple(name for name in ProductOutcome.__dataclass_fields__ if name != "in_qdrant")
+
+
+# --- the database ---------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def database(url: str, *, home_id: str | None = None) -> AsyncIterator[AsyncEngine]:
+    """Open a migrated database, for the event loop this is called in.
+
+    Args:
+        url: a PostgreSQL URL, whatever driver it names.
+        home_id: the id of the home that works with it; a database without an owner becomes its
+            own. None: whoever it belongs to.
+
+    Raises:
+        DatabaseUnavailable: it does not answer, or refuses the user. Also for what happens inside.
+        DatabaseMismatch: it is not migrated, or too far, or belongs to another home.
+        DatabaseError: it refuses a statement.
+    """
+    target = sqlalchemy_url(url)
+    engine = create_async_engine(target, pool_size=2, max_overflow=8, pool_pre_ping=True)
+    try:
+        with explained(target):
+            await _check_version(engine)
+            if home_id is not None:
+                await _check_home(engine, home_id)
+            yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _check_version(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        try:
+            found = (await connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalar()  # noqa: S608 - a constant
+        except ProgrammingError:
+            found = None
+    where = f"PostgreSQL at {place(engine.url)}"
+    if found is None:
+        msg = f"{where} has no tables of this pipeline: run fashion-pipeline migrate"
+        raise DatabaseMismatch(msg)
+    if found not in known_revisions():
+        msg = f"{where} has the tables of a newer version (revision {found}; this one knows {head()}): upgrade this one"
+        raise DatabaseMismatch(msg)
+    if found != head():
+        msg = f"{where} has older tables (revision {found}, needed is {head()}): run fashion-pipeline migrate"
+        raise DatabaseMismatch(msg)
+
+
+async def _check_home(engine: AsyncEngine, home_id: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(pipeline_state).values(key="home_id", value=home_id).on_conflict_do_nothing(index_elements=["key"])
+        )
+        owner = await connection.scalar(select(pipeline_state.c.value).where(pipeline_state.c.key == "home_id"))
+    if owner != home_id:
+        msg = (
+            f"PostgreSQL at {place(engine.url)} belongs to another home, {owner} (this one is {home_id}): set "
+            "FASHION_HOME to that home, or FASHION_DATABASE_URL to another database; if that home is lost and this "
+            f'one replaces it, write {{"id": "{owner}"}} into home.json under FASHION_HOME'
+        )
+        raise DatabaseMismatch(msg)
+
+
+# --- one product ----------------------------------------------------------------------------------
+
+
+class ProductRepository:
+    """Products, one at a time, in somebody else's transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def create(self, product: DesiredProduct, *, now: datetime) -> UUID:
+        """Write a product's row, new or changed, and make it live; return its id."""
+        values = {**_row(product), "updated_at": now, "archived_at": None}
+        statement = insert(products).values(values)
+        kept = {key: value for key, value in statement.excluded.items() if key in values}
+        await self._session.execute(
+            statement.on_conflict_do_update(index_elements=["store_id", "external_id"], set_=kept)
+        )
+        return product.id
+
+    async def get_by_external_id(self, store_id: str, external_id: str) -> dict[str, Any] | None:
+        """Return a product's row as a mapping, archived or not, or None."""
+        found = await self._session.execute(
+            select(products).where(products.c.store_id == store_id, products.c.external_id == external_id)
+        )
+        row = found.mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    async def exists(self, store_id: str, external_id: str) -> bool:
+        """Whether a product has a live row."""
+        row = await self.get_by_external_id(store_id, external_id)
+        return row is not None and row["archived_at"] is None
+
+    async def count(self, store_id: str | None = None) -> int:
+        """Count the live rows, of one store or of all."""
+        statement = select(func.count()).select_from(products).where(products.c.archived_at.is_(None))
+        if store_id is not None:
+            statement = statement.where(products.c.store_id == store_id)
+        return int((await self._session.execute(statement)).scalar_one())
+
+
+# --- a store's rows -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What one application did (or in a dry run, would do); ``withheld`` holds external ids."""
+
+    written: int = 0
+    archived: int = 0
+    withheld: tuple[str, ...] = ()
+
+
+async def apply_rows(
+    engine: AsyncEngine,
+    *,
+    store_id: str,
+    desired: Desired,
+    now: datetime,
+    full: bool = False,
+    allow_removals: bool = False,
+    dry_run: bool = False,
+) -> RowCounts:
+    """Make a store's rows what they should be, in one transaction.
+
+    Where the digest kept beside them and their number match, nothing further is read.
+
+    Args:
+        full: compare every column whatever the digest says.
+        allow_removals: archive however many there are; a person has agreed.
+        dry_run: change nothing, and return what would be done.
+    """
+    with explained(engine.url):
+        async with engine.connect() as connection, connection.begin() as transaction:
+            live = await _count_live(connection, store_id)
+            if not full and live == len(desired.products):
+                known = await _state(connection, store_id, _DIGEST)
+                if known == desired.rows_digest:
+                    return RowCounts()
+            await _copy(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
+            removals = await _removals(connection, store_id, live, now, allow=allow_removals)
+            written = await _upsert(connection, now)
+            await _archive(connection, store_id, removals.archived, now)
+            if allow_removals and removals.archived:
+                await _remember(connection, store_id, _CONSENT, now.isoformat())
+            await _remember(connection, store_id, _DIGEST, "" if removals.withheld else desired.rows_digest)
+            if dry_run:
+                await transaction.rollback()
+            else:
+                await transaction.commit()
+    return RowCounts(written, len(removals.archived), tuple(sorted(removals.withheld)))
+
+
+async def _removals(connection: AsyncConnection, store_id: str, live: int, now: datetime, *, allow: bool) -> Removals:
+    leaving = await connection.execute(
+        text("""
+            SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (store_id, external_id)
+            WHERE p.store_id = :store_id AND p.archived_at IS NULL AND d.external_id IS NULL
+        """),
+        {"store_id": store_id},
+    )
+    consent = await _state(connection, store_id, _CONSENT)
+    since = max(now - GUARDED, datetime.fromisoformat(consent)) if consent else now - GUARDED
+    recently = await connection.scalar(
+        select(func.count())
+        .select_from(products)
+        .where(products.c.store_id == store_id, products.c.archived_at > since)
+    )
+    return guard_removals(leaving.scalars().all(), live=live, recently_archived=int(recently or 0), allow=allow)
+
+
+async def _upsert(connection: AsyncConnection, now: datetime) -> int:
+    """Write the rows that differ, archived ones that came back among them."""
+    columns = ", ".join(ROW_FIELDS)
+    theirs = ", ".join(f"p.{name}" for name in ROW_FIELDS)
+    wanted = ", ".join(f"d.{name}" for name in ROW_FIELDS)
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in ROW_FIELDS)
+    # All names below are constants of this module.
+    statement = f"""
+        INSERT INTO products ({columns}, updated_at)
+        SELECT {wanted}, CAST(:now AS timestamptz)
+        FROM desired_rows d LEFT JOIN products p USING (store_id, external_id)
+        WHERE p.id IS NULL OR p.archived_at IS NOT NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
+        ON CONFLICT (store_id, external_id)
+        DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at, archived_at = NULL
+    """  # noqa: S608
+    return (await connection.execute(text(statement), {"now": now})).rowcount
+
+
+async def _archive(connection: AsyncConnection, store_id: str, leaving: Collection[str], now: datetime) -> None:
+    if leaving:
+        await connection.execute(
+            update(products)
+            .where(products.c.store_id == store_id, products.c.external_id.in_(list(leaving)))
+            .values(archived_at=now, updated_at=now)
+        )
+
+
+# --- outcomes -------------------------------------------------------------------------------------
+
+
+async def publish_outcomes(
+    engine: AsyncEngine,
+    *,
+    store_id: str,
+    outcomes: Sequence[ProductOutcome],
+    withheld: Collection[str] = (),
+    now: datetime,
+) -> int:
+    """Make ``product_outcomes`` say what became of every product; return how many rows changed.
+
+    ``in_postgres`` is read from ``products``; ``in_qdrant`` is left to ``mark_in_qdrant``.
+
+    Args:
+        withheld: external ids whose removal awaits consent, as ``apply_rows`` returned them.
+    """
+    told = await_consent(outcomes, withheld, store_id=store_id)
+    names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
+    present = "EXISTS (SELECT FROM products p WHERE p.id = d.product_id AND p.archived_at IS NULL)"
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in _OUTCOME_FIELDS)
+    wanted = ", ".join([*(f"d.{name}" for name in names), present])
+    theirs = ", ".join(f"o.{name}" for name in [*names, "in_postgres"])
+    # All names below are constants of this module.
+    statement = f"""
+        INSERT INTO product_outcomes ({", ".join(names)}, in_postgres, updated_at)
+        SELECT {wanted}, CAST(:now AS timestamptz)
+        FROM desired_outcomes d LEFT JOIN product_outcomes o USING (store_id, external_id)
+        WHERE o.external_id IS NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
+        ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
+    """  # noqa: S608
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
+            await _copy(connection, "desired_outcomes", product_outcomes, names, rows)
+            gone = await connection.execute(
+                text("""
+                    DELETE FROM product_outcomes o WHERE store_id = :store_id AND NOT EXISTS (
+                        SELECT FROM desired_outcomes d WHERE d.external_id = o.external_id
+                    )
+                """),
+                {"store_id": store_id},
+            )
+            written = await connection.execute(text(statement), {"now": now})
+            return written.rowcount + gone.rowcount
+
+
+async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collection[UUID]) -> int:
+    """Write which products have a point; return how many outcomes that changed."""
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            rows = ({"product_id": identity} for identity in present)
+            await _copy(connection, "present_points", product_outcomes, ["product_id"], rows)
+            written = await connection.execute(
+                text("""
+                    UPDATE product_outcomes o SET in_qdrant = NOT in_qdrant
+                    WHERE store_id = :store_id AND in_qdrant IS DISTINCT FROM
+                        EXISTS (SELECT FROM present_points d WHERE d.product_id = o.product_id)
+                """),
+                {"store_id": store_id},
+            )
+            return written.rowcount
+
+
+async def read_outcomes(
+    engine: AsyncEngine, *, store_id: str, external_id: str | None = None
+) -> tuple[ProductOutcome, ...]:
+    """Return what became of a store's products, or of one of them."""
+    statement = select(product_outcomes).where(product_outcomes.c.store_id == store_id)
+    if external_id is not None:
+        statement = statement.where(product_outcomes.c.external_id == external_id)
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = (await connection.execute(statement.order_by(product_outcomes.c.external_id))).mappings().all()
+    return tuple(
+        ProductOutcome(
+            **{
+                **{name: row[name] for name in ProductOutcome.__dataclass_fields__},
+                "status": Status(row["status"]),
+                "reasons": tuple(Reason(reason) for reason in row["reasons"]),
+            }
+        )
+        for row in rows
+    )
+
+
+# --- what others ask ------------------------------------------------------------------------------
+
+
+async def first_seen(engine: AsyncEngine, store_id: str) -> dict[str, datetime]:
+    """Return when each product of a store was first seen, by external id; archived rows count."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(
+                select(products.c.external_id, products.c.created_at).where(products.c.store_id == store_id)
+            )
+            return {row.external_id: row.created_at for row in rows}
+
+
+async def live_ids(engine: AsyncEngine, store_id: str) -> frozenset[UUID]:
+    """Return the ids of a store's live rows."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(
+                select(products.c.id).where(products.c.store_id == store_id, products.c.archived_at.is_(None))
+            )
+            return frozenset(rows.scalars())
+
+
+async def live_counts(engine: AsyncEngine) -> dict[str, int]:
+    """Return how many live rows each store has; a store without any is not in it."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(
+                select(products.c.store_id, func.count().label("rows"))
+                .where(products.c.archived_at.is_(None))
+                .group_by(products.c.store_id)
+            )
+            return {row.store_id: row.rows for row in rows}
+
+
+async def purge_rows(engine: AsyncEngine, store_id: str) -> int:
+    """Delete everything PostgreSQL holds of a store, archived rows too; return how many rows there were."""
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            for table in (product_outcomes, sink_state):
+                await connection.execute(delete(table).where(table.c.store_id == store_id))
+            return (await connection.execute(delete(products).where(products.c.store_id == store_id))).rowcount
+
+
+# --- below ----------------------------------------------------------------------------------------
+
+
+def _row(product: DesiredProduct) -> dict[str, Any]:
+    return {name: getattr(product, name) for name in ROW_FIELDS}
+
+
+async def _copy(
+    connection: AsyncConnection, name: str, like: Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]
+) -> None:
+    """Put rows into a temporary table that lives as long as the transaction."""
+    types = ", ".join(f"{column} {like.c[column].type.compile(connection.dialect)}" for column in columns)
+    await connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DROP"))
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    if driver is None:
+        msg = "a connection from the pool has no driver's connection"
+        raise TypeError(msg)
+    async with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            await copy.write_row([_plain(row[column]) for column in columns])
+    await connection.execute(text(f"ANALYZE {name}"))
+
+
+def _plain(value: Any) -> Any:
+    """Return what COPY's text form takes: lists for tuples, strings for members of an enum."""
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value.value if isinstance(value, Status) else value
+
+
+async def _count_live(connection: AsyncConnection, store_id: str) -> int:
+    counted = await connection.scalar(
+        select(func.count())
+        .select_from(products)
+        .where(products.c.store_id == store_id, products.c.archived_at.is_(None))
+    )
+    return int(counted or 0)
+
+
+async def _state(connection: AsyncConnection, store_id: str, key: str) -> str | None:
+    return await connection.scalar(
+        select(sink_state.c.value).where(sink_state.c.store_id == store_id, sink_state.c.key == key)
+    )
+
+
+async def _remember(connection: AsyncConnection, store_id: str, key: str, value: str) -> None:
+    statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["store_id", "key"],
+            set_={"value": statement.excluded.value},
+            where=sink_state.c.value != statement.excluded.value,
+        )
+    )

@@ -1,0 +1,153 @@
+"""Stage tables for tests: one product, and how far its picture came."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from upath import UPath
+
+from fashion_pipeline.outcomes import OK, Outcome
+from fashion_pipeline.records import EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
+from fashion_pipeline.settings import Store
+from fashion_pipeline.sinks.desired import Desired, desired_state
+from fashion_pipeline.storage import Place, Vectors
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FINGERPRINT = "f" * 16
+
+
+def store(store_id: str = "atelier-nord", **changes: Any) -> Store:
+    """Return a store with keys made up for the test."""
+    values = {"id": store_id, "url": "https://shop.example", "consumer_key": "k", "consumer_secret": "s"}
+    return Store.model_validate({**values, **changes})
+
+
+def sha(text: str) -> str:
+    """Return the digest that stands for some picture's bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
+    """Return a publishable product."""
+    whole = Product(
+        external_id=external_id,
+        kind="simple",
+        status="publish",
+        title=f"Dress {external_id}",
+        description="",
+        price_text="19.90",
+        price=Decimal("19.90"),
+        currency="EUR",
+        product_url=f"https://shop.example/{external_id}",
+        in_stock=True,
+        password_protected=False,
+        categories=("Dresses",),
+        images=tuple(
+            Image(f"{external_id}-{n}", f"https://cdn.example/{external_id}/{n}.jpg", n) for n in range(pictures)
+        ),
+        created_in_shop_at=NOW,
+        modified_in_shop_at=NOW,
+        content_hash=sha(external_id),
+        first_seen_at=NOW,
+        last_seen_at=NOW,
+    )
+    return replace(whole, **changes)
+
+
+@dataclass
+class Shop:
+    """The four tables of one store, kept small and changed at will; every picture passes unless told otherwise."""
+
+    vectors: Vectors
+    store: Store = field(default_factory=store)
+    fingerprint: str = FINGERPRINT
+    products: dict[str, Product] = field(default_factory=dict)
+    bytes_of: dict[str, str] = field(default_factory=dict)
+    fetched: dict[str, Outcome] = field(default_factory=dict)
+    judged: dict[str, Outcome] = field(default_factory=dict)
+    embedded: dict[str, Place] = field(default_factory=dict)
+
+    def add(self, *products: Product) -> Shop:
+        """Put products in, new or changed."""
+        self.products.update((item.external_id, item) for item in products)
+        return self
+
+    def desired(self) -> Desired:
+        """Embed what has no vector, and decide."""
+        fetched = tuple(self._fetched())
+        passing = {row.sha256 for row in fetched if row.sha256 is not None}
+        self._embed(sorted(passing - self.embedded.keys()))
+        return desired_state(
+            store=self.store,
+            products=Table(tuple(self.products.values())),
+            images=Table(fetched),
+            judged=Table(tuple(_judged(sha256, self.judged.get(sha256, OK)) for sha256 in sorted(passing))),
+            embedded=Table(
+                tuple(
+                    EmbeddedImage(sha256, self.fingerprint, place.part, place.index)
+                    for sha256, place in self.embedded.items()
+                )
+            ),
+            fingerprint=self.fingerprint,
+        )
+
+    def _fetched(self) -> Iterable[FetchedImage]:
+        for item in self.products.values():
+            for image in item.images:
+                sha256 = sha(self.bytes_of.get(image.image_id, image.image_id))
+                outcome = self.fetched.get(image.image_id, OK)
+                yield FetchedImage(
+                    external_id=item.external_id,
+                    image_id=image.image_id,
+                    position=image.position,
+                    url=image.url,
+                    image_modified_at=None,
+                    sha256=sha256,
+                    last_good_sha256=sha256,
+                    size_bytes=60_000,
+                    etag=None,
+                    last_modified=None,
+                    checked_at=NOW,
+                    outcome=outcome,
+                )
+
+    def _embed(self, sha256s: list[str]) -> None:
+        if sha256s:
+            vectors = np.stack([vector_of(sha256) for sha256 in sha256s])
+            self.embedded.update(zip(sha256s, self.vectors.append(sha256s, vectors), strict=True))
+
+
+def shop(directory: Path, count: int = 0, **options: Any) -> Shop:
+    """Return a shop of ``count`` products, numbered from 1."""
+    made = Shop(Vectors(UPath(directory / "vectors")), **options)
+    return made.add(*(product(str(number)) for number in range(1, count + 1)))
+
+
+def vector_of(sha256: str) -> np.ndarray:
+    """Return the ``float32[768]`` of length 1 that stands for some bytes."""
+    drawn = np.random.default_rng(int(sha256[:8], 16)).standard_normal(768).astype(np.float32)
+    return drawn / np.linalg.norm(drawn)
+
+
+def _judged(sha256: str, outcome: Outcome) -> JudgedImage:
+    return JudgedImage(
+        sha256=sha256,
+        size_bytes=60_000,
+        width=800,
+        height=800,
+        image_format="JPEG",
+        animated=False,
+        transparent=False,
+        sharpness=200.0,
+        problem=None,
+        problem_detail="",
+        measured_with=1,
+        outcome=outcome,
+    )

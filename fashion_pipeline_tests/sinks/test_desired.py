@@ -1,0 +1,105 @@
+"""What the sinks should hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid5
+
+from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
+from fashion_pipeline.records import Table
+from fashion_pipeline.sinks.desired import desired_state, hash_of, product_id
+from fashion_pipeline_tests.sinks.tables import NOW, product, sha, shop, store
+
+
+def test_a_product_that_came_all_the_way_has_a_row_and_a_point_of_one_id(tmp_path: Path) -> None:
+    """The row and the primary point share the id made from store and external id."""
+    desired = shop(tmp_path, 1).desired()
+    row, point = desired.products[0], desired.points[0]
+    assert row.id == point.point_id == product_id("atelier-nord", "1")
+    assert point.payload["point_hash"] == point.point_hash == hash_of(point.payload)
+    assert point.payload["price"] == 19.9
+    assert point.payload["created_at"] == NOW.isoformat()
+    assert point.payload["is_primary"] is True
+    assert desired.outcomes[0].stage == "postgres_products"
+    assert desired.outcomes[0].status is Status.OK
+
+
+def test_every_product_has_exactly_one_outcome_that_names_where_it_stopped(tmp_path: Path) -> None:
+    """Each stage that can stop a product is the stage of its outcome."""
+    made = shop(tmp_path, 4).add(product("5", outcome=rejected(Reason.NO_PRICE)))
+    made.fetched["2-0"] = rejected(Reason.GONE, look_again_at=NOW + timedelta(days=7))
+    made.judged[sha("3-0")] = rejected(Reason.TOO_BLURRY, Reason.TOO_SMALL, detail="sharpness 3")
+    desired = made.desired()
+    told = {outcome.external_id: outcome for outcome in desired.outcomes}
+    assert len(desired.outcomes) == 5
+    assert {row.external_id for row in desired.products} == {"1", "4"}
+    assert (told["2"].stage, told["2"].reasons) == ("fetched_images", (Reason.GONE,))
+    assert told["2"].next_retry_at == NOW + timedelta(days=7)
+    assert (told["3"].stage, told["3"].reasons) == ("quality_passed", (Reason.TOO_BLURRY, Reason.TOO_SMALL))
+    assert (told["5"].stage, told["5"].reasons) == ("raw_products", (Reason.NO_PRICE,))
+
+
+def test_a_stage_that_has_not_seen_a_product_yet_is_where_it_stands(tmp_path: Path) -> None:
+    """A picture without a row, a verdict or a vector keeps its product out, and the outcome says which."""
+    made = shop(tmp_path, 1)
+    products = Table(tuple(made.products.values()))
+    none = desired_state(
+        store=made.store, products=products, images=Table(()), judged=Table(()), embedded=Table(()), fingerprint="x"
+    )
+    assert none.products == ()
+    assert (none.outcomes[0].stage, none.outcomes[0].status) == ("fetched_images", Status.FAILED)
+    made.fingerprint = "another"
+    other = made.desired()
+    assert [row.external_id for row in other.products] == ["1"]
+
+
+def test_vectors_of_another_model_do_not_count(tmp_path: Path) -> None:
+    """A vector with another fingerprint is as good as none."""
+    made = shop(tmp_path, 1)
+    made.desired()
+    tables = {
+        "products": Table(tuple(made.products.values())),
+        "images": Table(tuple(made._fetched())),
+        "judged": Table(()),
+        "embedded": Table(()),
+    }
+    assert desired_state(store=made.store, fingerprint="new", **tables).products == ()  # type: ignore[arg-type]
+
+
+def test_a_picture_that_only_fails_is_shown_by_its_last_good_bytes(tmp_path: Path) -> None:
+    """The product stays, is marked stale in both sinks, and its outcome says when the picture is tried again."""
+    made = shop(tmp_path, 1)
+    later = NOW + timedelta(hours=3)
+    made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503", 4, later)
+    desired = made.desired()
+    assert desired.products[0].stale is True
+    assert desired.points[0].payload["stale"] is True
+    told = desired.outcomes[0]
+    assert (told.status, told.reasons, told.next_retry_at) == (Status.OK, (Reason.HTTP_ERROR,), later)
+
+
+def test_further_pictures_have_points_of_their_own_only_when_the_store_wants_all(tmp_path: Path) -> None:
+    """Their ids are made from the product's and the picture's, and one that fails takes nobody with it."""
+    made = shop(tmp_path).add(product("1", pictures=3))
+    made.judged[sha("1-1")] = rejected(Reason.TOO_SMALL)
+    assert len(made.desired().points) == 1
+    made.store = store(images="all")
+    points = made.desired().points
+    identity = product_id("atelier-nord", "1")
+    assert [point.point_id for point in points] == [identity, uuid5(identity, "1-2")]
+    assert [point.payload["is_primary"] for point in points] == [True, False]
+
+
+def test_the_digests_change_with_the_content_and_with_nothing_else(tmp_path: Path) -> None:
+    """Equal state in another order has equal digests; a new title changes both."""
+    made = shop(tmp_path, 3)
+    before = made.desired()
+    made.products = dict(reversed(made.products.items()))
+    again = made.desired()
+    assert (before.rows_digest, before.points_digest) == (again.rows_digest, again.points_digest)
+    made.add(dataclasses.replace(made.products["2"], title="Coat"))
+    after = made.desired()
+    assert before.rows_digest != after.rows_digest
+    assert before.points_digest != after.points_digest

@@ -1,0 +1,91 @@
+"""The difference, and the guard over removals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.reconcile import AppliedPoint, PointPlan, await_consent, guard_removals, plan_points
+from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, shop
+
+
+@pytest.mark.parametrize(
+    ("leaving", "live", "recently", "passes"),
+    [
+        (3, 3, 0, True),
+        (4, 10, 0, False),
+        (20, 100, 0, True),
+        (21, 100, 0, False),
+        (10, 90, 10, True),
+        (11, 90, 10, False),
+    ],
+)
+def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
+    leaving: int, live: int, recently: int, *, passes: bool
+) -> None:
+    """Whatever was archived within the week counts as removed, and as a row the store had."""
+    names = [str(number) for number in range(leaving)]
+    held = guard_removals(names, live=live, recently_archived=recently, allow=False)
+    assert bool(held.withheld) is not passes
+    assert held.archived | held.withheld == set(names)
+
+
+@given(st.sets(st.text(max_size=3)), st.integers(0, 50), st.integers(0, 50))
+def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: int) -> None:
+    """A person's word is stronger than any number."""
+    held = guard_removals(leaving, live=live, recently_archived=recently, allow=True)
+    assert held.archived == leaving
+
+
+def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> None:
+    """The reason comes first, the product's own reasons stay, and a product no table knows is told of too."""
+    outcomes = shop(tmp_path, 1).desired().outcomes
+    told = await_consent(outcomes, ["1", "99"], store_id="atelier-nord")
+    assert [outcome.external_id for outcome in told] == ["1", "99"]
+    assert all(outcome.reasons[0] is Reason.AWAITING_CONSENT for outcome in told)
+    assert told[1].status is Status.REJECTED
+
+
+def applied(made: Shop) -> dict[UUID, AppliedPoint]:
+    """Return Qdrant's side of a store that is in step."""
+    return {
+        point.point_id: AppliedPoint(point.point_id, str(point.product_id), point.sha256, FINGERPRINT, point.point_hash)
+        for point in made.desired().points
+    }
+
+
+def test_nothing_is_to_do_where_both_agree(tmp_path: Path) -> None:
+    """Equal hashes plan nothing."""
+    made = shop(tmp_path, 3)
+    assert plan_points(made.desired().points, applied(made), live=()).empty
+
+
+def test_only_another_picture_sends_a_vector(tmp_path: Path) -> None:
+    """A changed field changes the payload alone; changed bytes, and a missing point, send the whole point."""
+    made = shop(tmp_path, 3)
+    there = applied(made)
+    made.add(replace(made.products["1"], title="Coat"))
+    made.bytes_of["2-0"] = "another picture"
+    del there[made.desired().products[2].id]
+    plan = plan_points(made.desired().points, there, live=())
+    assert [point.payload["external_id"] for point in plan.payloads] == ["1"]
+    assert [point.payload["external_id"] for point in plan.writes] == ["2", "3"]
+    assert plan.deletes == ()
+
+
+def test_a_point_goes_with_its_row_and_not_before(tmp_path: Path) -> None:
+    """A point that nobody wants stays while its product's row is live: the removal waits for consent."""
+    made = shop(tmp_path, 2)
+    there = applied(made)
+    gone = made.desired().products[1].id
+    del made.products["2"]
+    kept = plan_points(made.desired().points, there, live=[gone])
+    assert kept == PointPlan()
+    deleted = plan_points(made.desired().points, there, live=[])
+    assert deleted.deletes == (gone,)
