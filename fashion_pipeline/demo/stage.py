@@ -130,7 +130,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int)
             f"end that program, or delete {folder / 'port'} to let the shops move to a free port"
         )
         raise SettingsError(msg)
-    msg = f"the demo's shops did not start; {log} says: {log.read_text('utf-8', 'replace').strip()[-400:]}"
+    said = log.read_text("utf-8", "replace").strip() or "nothing"
+    msg = f"the demo's shops did not start; {log} says: {said.splitlines()[-1][:400]}"
     raise SettingsError(msg)
 
 
