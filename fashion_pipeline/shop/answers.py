@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ INVALID_ID = "woocommerce_rest_product_invalid_id"
 """WooCommerce's own word that it has no product of an id; any other 404 proves nothing."""
 
 _START = re.compile(r"[\[{]")
+_END = re.compile(r"\s*(?:<|\Z)")
 _DOCUMENT = re.compile(r"<!doctype|<html", re.IGNORECASE)
 _MOST_STARTS = 100
 
@@ -42,18 +45,28 @@ def read_json(body: bytes) -> Any:
     if _DOCUMENT.match(text):  # a page may carry JSON in its scripts
         msg = f"no JSON but an HTML page of {len(body):,} bytes"
         raise ValueError(msg)
-    decoder = json.JSONDecoder()
-    for _, start in zip(range(_MOST_STARTS), _START.finditer(text), strict=False):
-        try:
-            value, end = decoder.raw_decode(text, start.start())
-        except (ValueError, RecursionError):
-            continue
-        # A notice may hold brackets itself ("Undefined array key [0] in …"): JSON ends the body,
-        # or a further notice, which begins with a tag, follows it.
-        if text[end:].lstrip()[:1] in {"", "<"}:
-            return value
+    found = max(_candidates(text), key=lambda candidate: candidate[0], default=None)
+    if found is not None:
+        return found[1]
     msg = f"no JSON in {len(body):,} bytes ({problem})"
     raise ValueError(msg)
+
+
+def _candidates(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield what can be read as JSON in a text, with its length.
+
+    A notice may hold brackets itself ("Undefined array key [0] in …"): what counts ends the text,
+    or a further notice, which begins with a tag, follows it.
+    """
+    decoder, end = json.JSONDecoder(), 0
+    for _, start in zip(range(_MOST_STARTS), _START.finditer(text), strict=False):
+        if start.start() < end:
+            continue
+        with contextlib.suppress(ValueError, RecursionError):
+            value, value_end = decoder.raw_decode(text, start.start())
+            if _END.match(text, value_end):
+                end = value_end
+                yield end - start.start(), value
 
 
 def error_code(reply: Reply) -> str:

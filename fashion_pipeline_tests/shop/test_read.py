@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.errors import ShopProtocolError
+from fashion_pipeline.outcomes import OK, Outcome, Reason
+from fashion_pipeline.records import Product
+from fashion_pipeline.shop.product import parse
+from fashion_pipeline.shop.read import OVERLAP, Changes, read_changes
+from fashion_pipeline.shop.rest import CULPRIT, Page, Params, Shop
+from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile
+from fashion_pipeline_tests.shop.recordings import body, replay
+from fashion_pipeline_tests.shop.test_rest import poisoned
+
+CURSOR = NOW - OVERLAP
+LONG_AGO = NOW - timedelta(days=30)
+
+
+async def known(shop: Shop, ids: Iterable[int]) -> dict[str, Product]:
+    """Return the rows of an earlier read of these products."""
+    rows: dict[str, Product] = {}
+    for key in ids:
+        payload = await shop.product(str(key))
+        assert payload is not None
+        row = parse(payload, store=shop.store, currency="EUR", now=NOW, first_seen_at=NOW)
+        rows[str(key)] = row
+    return rows
+
+
+def found(changes: Changes | None) -> set[int]:
+    assert changes is not None
+    return {payload["id"] for payload in changes.payloads}
+
+
+async def test_nothing_changed(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Where nothing changed a read costs two small requests, and the cursor moves with the shop's clock."""
+    rows = await known(shop, [model.add(created=LONG_AGO)])
+    model.asked.clear()
+    model.clock.advance(3600)
+    changes = await read_changes(shop, CURSOR, rows, clock=clock)
+    assert changes == Changes((), NOW + timedelta(hours=1) - OVERLAP, 0)
+    assert len(model.asked) == 2
+
+
+async def test_what_a_read_asks_for(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """The cursor is sent as naive UTC with ``dates_are_gmt``, whatever the site's zone, and trash is asked for too."""
+    await read_changes(shop, CURSOR, {}, clock=clock)
+    queries = [parse_qs(asked.query) for asked in model.asked]
+    assert [query["status"] for query in queries] == [["any"], ["trash"]]
+    for query in queries:
+        assert query["modified_after"] == ["2026-11-20T16:45:00"]
+        assert query["dates_are_gmt"] == ["true"]
+        assert (query["orderby"], query["order"], query["per_page"]) == (["modified"], ["asc"], ["100"])
+
+
+async def test_what_is_news(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """New, edited, trashed, restored and unpublished products are news, each with all its fields."""
+    same, edited, trashed, restored, drafted = (model.add(created=LONG_AGO) for _ in range(5))
+    model.trash(restored)
+    rows = await known(shop, [same, edited, trashed, restored, drafted])
+    model.clock.advance(600)
+    model.edit(edited, price="12")
+    model.trash(trashed)
+    model.untrash(restored)
+    model.edit(drafted, status="draft")
+    added = model.add()
+    changes = await read_changes(shop, CURSOR, rows, clock=clock)
+    assert found(changes) == {edited, trashed, restored, drafted, added}
+    assert changes is not None
+    by_id = {payload["id"]: payload for payload in changes.payloads}
+    assert by_id[edited]["price"] == "12"
+    assert by_id[trashed]["status"] == "trash"
+
+
+async def test_a_second_change_within_a_second(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product changed again in the second in which it was read is found by the next read, then left in peace."""
+    product = model.add(created=LONG_AGO)
+    model.edit(product, price="1")
+    rows = await known(shop, [product])
+    model.edit(product, price="2")
+    model.clock.advance(300)
+    changes = await read_changes(shop, CURSOR, rows, clock=clock)
+    assert changes is not None
+    assert [payload["price"] for payload in changes.payloads] == ["2"]
+    model.clock.advance(60)
+    later = await read_changes(shop, changes.cursor, await known(shop, [product]), clock=clock)
+    assert found(later) == set()
+
+
+EVENTS: dict[str, Callable[[ModelShop, list[int]], object]] = {
+    "edit": lambda model, ids: model.edit(ids[3], price="7"),
+    "trash": lambda model, ids: model.trash(ids[3]),
+    "delete": lambda model, ids: model.force_delete(ids[3]),
+    "insert": lambda model, _: model.add(),
+    "insert an import with an old date": lambda model, ids: model.add(modified=model.products[ids[3]].modified),
+}
+
+
+@pytest.mark.parametrize("every_s", [1.0, 0.0, 0.01], ids=["seconds", "one second", "hundreds in a second"])
+@pytest.mark.parametrize("when", [2, 3, 4])
+@pytest.mark.parametrize("event", EVENTS)
+async def test_nothing_is_lost_while_reading(
+    *, event: str, when: int, every_s: float, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """No product that stays untouched is missed, whatever happens to others between two pages."""
+    ids = add_many(model, 250, modified=NOW - timedelta(seconds=600), every_s=every_s)
+    meanwhile(model, **{f"at_{when}": lambda: EVENTS[event](model, ids)})
+    assert found(await read_changes(shop, CURSOR, {}, clock=clock)) >= set(ids) - {ids[3]}
+
+
+async def test_what_changes_while_reading_comes_with_the_next_read(
+    shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """The cursor is taken from the first answer, so that a change behind the reader's back is found next time."""
+    ids = add_many(model, 250, modified=NOW - timedelta(seconds=600))
+
+    def change() -> None:
+        model.clock.advance(1200)
+        model.edit(ids[0], price="7")
+
+    meanwhile(model, at_3=change)
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert changes is not None
+    assert changes.cursor == CURSOR
+    model.fault = None
+    assert ids[0] in found(await read_changes(shop, changes.cursor, {}, clock=clock))
+
+
+async def test_the_hour_that_comes_twice(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Rows are not lost where local time, by which WordPress sorts, turns back (Paris, 25 October 2026, 01:00 UTC)."""
+    first = [
+        model.add(created=LONG_AGO, modified=datetime(2026, 10, 25, 0, 30, number % 60, tzinfo=UTC))
+        for number in range(150)
+    ]
+    second = [
+        model.add(created=LONG_AGO, modified=datetime(2026, 10, 25, 1, 10, number % 60, tzinfo=UTC))
+        for number in range(150)
+    ]
+    changes = await read_changes(shop, datetime(2026, 10, 25, tzinfo=UTC), {}, clock=clock)
+    assert found(changes) == {*first, *second}
+
+
+async def test_future_dates(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product dated in the future is read once, is no news afterwards, and does not hold the cursor."""
+    future = model.add(created=LONG_AGO, modified=NOW + timedelta(days=1000))
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert found(changes) == {future}
+    assert changes is not None
+    assert changes.cursor == CURSOR
+    model.clock.advance(3600)
+    edited = model.add()
+    assert found(await read_changes(shop, CURSOR, await known(shop, [future]), clock=clock)) == {edited}
+
+
+@pytest.mark.parametrize("late", [timedelta(minutes=1), timedelta(hours=8)])
+@pytest.mark.parametrize("modified", [None, LONG_AGO])
+async def test_a_scheduled_product_is_published(
+    late: timedelta, modified: datetime | None, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """Publication by cron moves no date, and is found however late it comes."""
+    due = NOW + timedelta(hours=1)
+    product = model.add(created=due, modified=modified, status="future")
+    rows = await known(shop, [product])
+    model.clock.set(due + late)
+    before = await read_changes(shop, CURSOR, rows, clock=clock)
+    assert before is not None
+    assert [payload["status"] for payload in before.payloads] == ["future"]
+    assert model.run_cron() == [product]
+    changes = await read_changes(shop, before.cursor, rows, clock=clock)
+    assert changes is not None
+    assert [payload["status"] for payload in changes.payloads] == ["publish"]
+
+
+async def test_hidden_products(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A short page is not the last one: products the key may not see are left out, and counted."""
+    ids = add_many(model, 250, modified=NOW - timedelta(seconds=600))
+    hidden = set(ids[20:60])
+
+    class Hiding(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            rows = tuple(row for row in page.rows if row["id"] not in hidden)
+            return replace(page, rows=rows)
+
+    hiding = Hiding(shop.store, shop._web)
+    assert found(await read_changes(hiding, CURSOR, {}, clock=clock)) == set(ids) - hidden
+
+
+def without(name: str, value: str) -> Callable[[Request], Response | None]:
+    """Make a shop that does not know a parameter: it is dropped, or always the same."""
+
+    def fault(request: Request) -> None:
+        query = [part for part in request.url.query.split("&") if not part.startswith(f"{name}=")]
+        request.scope["query_string"] = "&".join([*query, value]).encode()
+        del request._url  # Starlette keeps the parsed URL there
+
+    return fault
+
+
+async def test_a_shop_that_ignores_page(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """The same page for ever ends in an error that says so."""
+    add_many(model, 250, modified=NOW - timedelta(seconds=60), every_s=0)
+    model.fault = without("page", "page=1")
+    with pytest.raises(ShopProtocolError, match="whatever page is asked for"):
+        await read_changes(shop, CURSOR, {}, clock=clock)
+
+
+async def test_a_shop_that_ignores_modified_after(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A WooCommerce before 5.8, which lists everything, ends in an error that names the version."""
+    model.add(created=LONG_AGO)
+    model.fault = without("modified_after", "dates_are_gmt=true")
+    with pytest.raises(ShopProtocolError, match=r"store atelier: .*5\.8"):
+        await read_changes(shop, CURSOR, {}, clock=clock)
+
+
+async def test_no_total(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Without X-WP-Total the listing ends where a page is empty."""
+    ids = add_many(model, 150, modified=NOW - timedelta(seconds=600))
+
+    class Silent(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            return replace(page, total=None, date=None)
+
+    changes = await read_changes(Silent(shop.store, shop._web), CURSOR, {}, clock=clock)
+    assert found(changes) == set(ids)
+
+
+async def test_no_date(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Where the shop sends no Date, the local clock stands in."""
+
+    def fault(request: Request) -> Response:
+        return Response("[]", headers={"x-wp-total": "0", "date": ""})
+
+    model.fault = fault
+    clock.at = NOW + timedelta(minutes=2)
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert changes is not None
+    assert changes.cursor == NOW + timedelta(minutes=2) - OVERLAP
+
+
+async def test_the_shops_clock_goes_back(shop: Shop, clock: StoppedClock) -> None:
+    """A cursor that lies in the shop's future proves nothing; the caller is told to sweep."""
+    assert await read_changes(shop, NOW + timedelta(seconds=1), {}, clock=clock) is None
+
+
+async def test_recorded_rows(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """The recorded listings, with rows dated 2027 and 2029, are read, and the cursor stays in the present."""
+
+    def fault(request: Request) -> Response:
+        query = parse_qs(request.url.query)
+        if "include" in query:
+            return Response("[]", headers={"x-wp-total": "0"})
+        return replay(
+            "products_trash_modified_after" if query["status"] == ["trash"] else "products_orderby_modified_asc"
+        )
+
+    model.fault = fault
+    rows = body("products_orderby_modified_asc")
+    changes = await read_changes(shop, datetime(2026, 11, 20, 15, 0, tzinfo=UTC), {}, clock=clock)
+    assert changes is not None
+    assert changes.listed == len(rows) + 1
+    assert changes.cursor == CURSOR
+
+
+async def test_a_product_that_breaks_its_batch(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product that cannot be encoded is named with the reason; the others of its batch are read."""
+    ids = add_many(model, 30, modified=NOW - timedelta(seconds=600))
+    model.fault = poisoned(model, ids[7])
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert found(changes) == set(ids) - {ids[7]}
+    assert changes is not None
+    assert changes.unreadable == {str(ids[7]): CULPRIT}
+
+
+async def test_what_could_not_be_read_is_asked_again(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """An unreadable product is asked for when its time has come, though its date does not move."""
+    product = model.add(created=LONG_AGO)
+    (row,) = (await known(shop, [product])).values()
+    outcome = Outcome(OK.status, (Reason.UNREADABLE,), "why", 1, NOW + timedelta(minutes=5))
+    rows = {row.external_id: replace(row, outcome=outcome)}
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == set()
+    clock.at = NOW + timedelta(minutes=5)
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == {product}
+    model.trash(product)
+    model.products[product].modified = LONG_AGO
+    changes = await read_changes(shop, CURSOR, rows, clock=clock)
+    assert changes is not None
+    assert changes.unreadable == {str(product): "why"}
