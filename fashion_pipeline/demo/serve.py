@@ -15,9 +15,7 @@ import uvicorn
 from fashion_pipeline.demo.api import app
 from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, model_shops
 from fashion_pipeline.demo.shop import ModelShop
-
-PORT_TAKEN = 3
-"""Exit status: the port belongs to another program."""
+from fashion_pipeline.demo.stage import PORT_TAKEN
 
 
 class _Server(uvicorn.Server):

@@ -16,7 +16,8 @@ from fashion_pipeline.errors import SettingsError
 
 _START_S = 60.0
 _STOP_S = 10.0
-_PORT_TAKEN = 3
+PORT_TAKEN = 3
+"""Exit status of the server: its port belongs to another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int)
     line = process.stdout.readline().decode() if ready else ""
     if line.startswith("ready "):
         return line.removeprefix("ready ").strip()
-    if ready and process.wait(_STOP_S) == _PORT_TAKEN:
+    if ready and process.wait(_STOP_S) == PORT_TAKEN:
         msg = (
             f"port {port}, on which the demo's shops lived so far, is taken by another program; "
             f"end that program, or delete {folder / 'port'} to let the shops move to a free port"
