@@ -1,4 +1,4 @@
-"""PostgreSQL: one row for every product that came all the way, and one outcome for every product.
+"""PostgreSQL: one row for every product that came all the way.
 
 Bulk writes go by COPY into a temporary table and an anti-join, so that an unchanged row costs
 neither a write nor a lock. The digest of a store's rows lies in the same database, written in the
@@ -8,22 +8,22 @@ same transaction: a restored backup brings its own digest, which does not match.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, delete, func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from fashion_pipeline.errors import DatabaseMismatch
-from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredProduct, ProductOutcome
+from fashion_pipeline.sinks.bulk import copy_into
+from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredProduct
 from fashion_pipeline.sinks.migrate import VERSION_TABLE, head, known_revisions
-from fashion_pipeline.sinks.reconcile import Removals, await_consent, guard_removals
+from fashion_pipeline.sinks.reconcile import Removals, guard_removals
 from fashion_pipeline.sinks.schema import pipeline_state, product_outcomes, products, sink_state, sqlalchemy_url
 from fashion_pipeline.sinks.trouble import explained, place
 
@@ -32,7 +32,6 @@ GUARDED = timedelta(days=7)
 
 _DIGEST = "rows_digest"
 _CONSENT = "consented_at"
-_OUTCOME_FIELDS = tuple(name for name in ProductOutcome.__dataclass_fields__ if name != "in_qdrant")
 
 
 # --- the database ---------------------------------------------------------------------------------
@@ -175,7 +174,7 @@ async def apply_rows(
                 known = await _state(connection, store_id, _DIGEST)
                 if known == desired.rows_digest:
                     return RowCounts()
-            await _copy(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
+            await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
             removals = await _removals(connection, store_id, live, now, allow=allow_removals)
             written = await _upsert(connection, now)
             await _archive(connection, store_id, removals.archived, now)
@@ -234,93 +233,6 @@ async def _archive(connection: AsyncConnection, store_id: str, leaving: Collecti
         )
 
 
-# --- outcomes -------------------------------------------------------------------------------------
-
-
-async def publish_outcomes(
-    engine: AsyncEngine,
-    *,
-    store_id: str,
-    outcomes: Sequence[ProductOutcome],
-    withheld: Collection[str] = (),
-    now: datetime,
-) -> int:
-    """Make ``product_outcomes`` say what became of every product; return how many rows changed.
-
-    ``in_postgres`` is read from ``products``; ``in_qdrant`` is left to ``mark_in_qdrant``.
-
-    Args:
-        withheld: external ids whose removal awaits consent, as ``apply_rows`` returned them.
-    """
-    told = await_consent(outcomes, withheld, store_id=store_id)
-    names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
-    present = "EXISTS (SELECT FROM products p WHERE p.id = d.product_id AND p.archived_at IS NULL)"
-    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in _OUTCOME_FIELDS)
-    wanted = ", ".join([*(f"d.{name}" for name in names), present])
-    theirs = ", ".join(f"o.{name}" for name in [*names, "in_postgres"])
-    # All names below are constants of this module.
-    statement = f"""
-        INSERT INTO product_outcomes ({", ".join(names)}, in_postgres, updated_at)
-        SELECT {wanted}, CAST(:now AS timestamptz)
-        FROM desired_outcomes d LEFT JOIN product_outcomes o USING (store_id, external_id)
-        WHERE o.external_id IS NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
-        ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
-    """  # noqa: S608
-    with explained(engine.url):
-        async with engine.begin() as connection:
-            rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
-            await _copy(connection, "desired_outcomes", product_outcomes, names, rows)
-            gone = await connection.execute(
-                text("""
-                    DELETE FROM product_outcomes o WHERE store_id = :store_id AND NOT EXISTS (
-                        SELECT FROM desired_outcomes d WHERE d.external_id = o.external_id
-                    )
-                """),
-                {"store_id": store_id},
-            )
-            written = await connection.execute(text(statement), {"now": now})
-            return written.rowcount + gone.rowcount
-
-
-async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collection[UUID]) -> int:
-    """Write which products have a point; return how many outcomes that changed."""
-    with explained(engine.url):
-        async with engine.begin() as connection:
-            rows = ({"product_id": identity} for identity in present)
-            await _copy(connection, "present_points", product_outcomes, ["product_id"], rows)
-            written = await connection.execute(
-                text("""
-                    UPDATE product_outcomes o SET in_qdrant = NOT in_qdrant
-                    WHERE store_id = :store_id AND in_qdrant IS DISTINCT FROM
-                        EXISTS (SELECT FROM present_points d WHERE d.product_id = o.product_id)
-                """),
-                {"store_id": store_id},
-            )
-            return written.rowcount
-
-
-async def read_outcomes(
-    engine: AsyncEngine, *, store_id: str, external_id: str | None = None
-) -> tuple[ProductOutcome, ...]:
-    """Return what became of a store's products, or of one of them."""
-    statement = select(product_outcomes).where(product_outcomes.c.store_id == store_id)
-    if external_id is not None:
-        statement = statement.where(product_outcomes.c.external_id == external_id)
-    with explained(engine.url):
-        async with engine.connect() as connection:
-            rows = (await connection.execute(statement.order_by(product_outcomes.c.external_id))).mappings().all()
-    return tuple(
-        ProductOutcome(
-            **{
-                **{name: row[name] for name in ProductOutcome.__dataclass_fields__},
-                "status": Status(row["status"]),
-                "reasons": tuple(Reason(reason) for reason in row["reasons"]),
-            }
-        )
-        for row in rows
-    )
-
-
 # --- what others ask ------------------------------------------------------------------------------
 
 
@@ -370,30 +282,6 @@ async def purge_rows(engine: AsyncEngine, store_id: str) -> int:
 
 def _row(product: DesiredProduct) -> dict[str, Any]:
     return {name: getattr(product, name) for name in ROW_FIELDS}
-
-
-async def _copy(
-    connection: AsyncConnection, name: str, like: Table, columns: Sequence[str], rows: Iterable[dict[str, Any]]
-) -> None:
-    """Put rows into a temporary table that lives as long as the transaction."""
-    types = ", ".join(f"{column} {like.c[column].type.compile(connection.dialect)}" for column in columns)
-    await connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DROP"))
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    if driver is None:
-        msg = "a connection from the pool has no driver's connection"
-        raise TypeError(msg)
-    async with driver.cursor() as cursor, cursor.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN") as copy:
-        for row in rows:
-            await copy.write_row([_plain(row[column]) for column in columns])
-    await connection.execute(text(f"ANALYZE {name}"))
-
-
-def _plain(value: Any) -> Any:
-    """Return what COPY's text form takes: lists for tuples, strings for members of an enum."""
-    if isinstance(value, tuple):
-        return [str(item) for item in value]
-    return value.value if isinstance(value, Status) else value
 
 
 async def _count_live(connection: AsyncConnection, store_id: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, product_id
+from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, hash_of, product_id
 
 FREE_REMOVALS = 3
 """So many removals in seven days never need consent."""
@@ -122,3 +122,29 @@ def plan_points(
         point_id for point_id, there in applied.items() if point_id not in wanted and there.product_id not in kept
     )
     return PointPlan(tuple(writes), tuple(payloads), tuple(sorted(deletes)))
+
+
+def plan_refresh(
+    desired: Sequence[DesiredPoint],
+    applied: Mapping[UUID, AppliedPoint],
+    *,
+    live: Collection[UUID],
+    fingerprint: str,
+) -> PointPlan:
+    """Plan what a collection of another model can take: payloads and deletions, but no vector of this one.
+
+    A point whose picture has changed keeps the picture it has, marked stale.
+    """
+    payloads = []
+    for point in desired:
+        there = applied.get(point.point_id)
+        if there is None:
+            continue
+        payload = {**point.payload, "fingerprint": fingerprint}
+        if there.sha256 != point.sha256:
+            payload |= {"image_sha256": there.sha256, "stale": True}
+        point_hash = hash_of(payload)
+        if there.point_hash != point_hash:
+            payload["point_hash"] = point_hash
+            payloads.append(replace(point, payload=payload, point_hash=point_hash))
+    return PointPlan(payloads=tuple(payloads), deletes=plan_points(desired, applied, live=live).deletes)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
 from fashion_pipeline.outcomes import Reason, Status, rejected
 from fashion_pipeline.sinks.desired import Desired, product_id
+from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
 from fashion_pipeline.sinks.postgres import (
     ProductRepository,
     RowCounts,
@@ -24,10 +25,7 @@ from fashion_pipeline.sinks.postgres import (
     first_seen,
     live_counts,
     live_ids,
-    mark_in_qdrant,
-    publish_outcomes,
     purge_rows,
-    read_outcomes,
 )
 from fashion_pipeline_tests.sinks.tables import NOW, product, sha, shop
 

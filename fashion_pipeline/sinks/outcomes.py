@@ -1,0 +1,103 @@
+"""What became of every product, published to PostgreSQL's ``product_outcomes``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.bulk import copy_into
+from fashion_pipeline.sinks.desired import ProductOutcome
+from fashion_pipeline.sinks.reconcile import await_consent
+from fashion_pipeline.sinks.schema import product_outcomes
+from fashion_pipeline.sinks.trouble import explained
+
+_OUTCOME_FIELDS = tuple(name for name in ProductOutcome.__dataclass_fields__ if name != "in_qdrant")
+
+
+async def publish_outcomes(
+    engine: AsyncEngine,
+    *,
+    store_id: str,
+    outcomes: Sequence[ProductOutcome],
+    withheld: Collection[str] = (),
+    now: datetime,
+) -> int:
+    """Make ``product_outcomes`` say what became of every product; return how many rows changed.
+
+    ``in_postgres`` is read from ``products``; ``in_qdrant`` is left to ``mark_in_qdrant``.
+
+    Args:
+        withheld: external ids whose removal awaits consent, as ``apply_rows`` returned them.
+    """
+    told = await_consent(outcomes, withheld, store_id=store_id)
+    names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
+    present = "EXISTS (SELECT FROM products p WHERE p.id = d.product_id AND p.archived_at IS NULL)"
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in _OUTCOME_FIELDS)
+    wanted = ", ".join([*(f"d.{name}" for name in names), present])
+    theirs = ", ".join(f"o.{name}" for name in [*names, "in_postgres"])
+    # All names below are constants of this module.
+    statement = f"""
+        INSERT INTO product_outcomes ({", ".join(names)}, in_postgres, updated_at)
+        SELECT {wanted}, CAST(:now AS timestamptz)
+        FROM desired_outcomes d LEFT JOIN product_outcomes o USING (store_id, external_id)
+        WHERE o.external_id IS NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
+        ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
+    """  # noqa: S608
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
+            await copy_into(connection, "desired_outcomes", product_outcomes, names, rows)
+            gone = await connection.execute(
+                text("""
+                    DELETE FROM product_outcomes o WHERE store_id = :store_id AND NOT EXISTS (
+                        SELECT FROM desired_outcomes d WHERE d.external_id = o.external_id
+                    )
+                """),
+                {"store_id": store_id},
+            )
+            written = await connection.execute(text(statement), {"now": now})
+            return written.rowcount + gone.rowcount
+
+
+async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collection[UUID]) -> int:
+    """Write which products have a point; return how many outcomes that changed."""
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            rows = ({"product_id": identity} for identity in present)
+            await copy_into(connection, "present_points", product_outcomes, ["product_id"], rows)
+            written = await connection.execute(
+                text("""
+                    UPDATE product_outcomes o SET in_qdrant = NOT in_qdrant
+                    WHERE store_id = :store_id AND in_qdrant IS DISTINCT FROM
+                        EXISTS (SELECT FROM present_points d WHERE d.product_id = o.product_id)
+                """),
+                {"store_id": store_id},
+            )
+            return written.rowcount
+
+
+async def read_outcomes(
+    engine: AsyncEngine, *, store_id: str, external_id: str | None = None
+) -> tuple[ProductOutcome, ...]:
+    """Return what became of a store's products, or of one of them."""
+    statement = select(product_outcomes).where(product_outcomes.c.store_id == store_id)
+    if external_id is not None:
+        statement = statement.where(product_outcomes.c.external_id == external_id)
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = (await connection.execute(statement.order_by(product_outcomes.c.external_id))).mappings().all()
+    return tuple(
+        ProductOutcome(
+            **{
+                **{name: row[name] for name in ProductOutcome.__dataclass_fields__},
+                "status": Status(row["status"]),
+                "reasons": tuple(Reason(reason) for reason in row["reasons"]),
+            }
+        )
+        for row in rows
+    )

@@ -1,0 +1,205 @@
+"""Qdrant itself: opening it, a collection for each model, and the alias that readers use."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fashion_pipeline.errors import CollectionMismatch, VectorStoreError, VectorStoreUnavailable
+from fashion_pipeline.local import local_qdrant
+from fashion_pipeline.records import VECTOR_SIZE
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.storage import Home
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+    from qdrant_client import models as qm
+
+log = logging.getLogger(__name__)
+
+ALIAS = "products"
+PREFIX = "products__"
+OLDEST_SERVER = (1, 16)
+_TIMEOUT_S = 60
+
+
+# --- the store ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
+    """Open the Qdrant that the settings name, or the local one under the home; use it briefly.
+
+    Raises:
+        VectorStoreUnavailable: it does not answer. Also for what happens inside.
+        VectorStoreError: it refuses the key, or a request.
+        CollectionMismatch: the server is older than 1.16.
+        LockTimeout: another process keeps the local one.
+    """
+    if settings.qdrant_url is None:
+        with local_qdrant(home) as client:
+            yield client
+        return
+    from qdrant_client import QdrantClient
+
+    # It warns of a key over plain http, which is usual inside one's own network.
+    warnings.filterwarnings("ignore", message="Api key is used with an insecure", category=UserWarning)
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    with _explained(settings.qdrant_url):
+        client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+        try:
+            _check_version(client.info().version, settings.qdrant_url)
+            yield client
+        finally:
+            client.close()
+
+
+def _check_version(version: str, url: str) -> None:
+    found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if found < OLDEST_SERVER:
+        msg = f"Qdrant at {url} is version {version}; this pipeline needs 1.16 or newer: upgrade one minor at a time"
+        raise CollectionMismatch(msg)
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn the client's errors into sentences that hold no key."""
+    from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+    try:
+        yield
+    except UnexpectedResponse as error:
+        if error.status_code in {401, 403}:
+            msg = f"Qdrant at {url} refuses the key (HTTP {error.status_code}): see FASHION_QDRANT_API_KEY"
+            raise VectorStoreError(msg) from None
+        said = error.content[:200].decode(errors="replace")
+        msg = f"Qdrant at {url} answered HTTP {error.status_code}: {said}"
+        if error.status_code is not None and (error.status_code >= 500 or error.status_code == 429):
+            raise VectorStoreUnavailable(msg) from error
+        raise VectorStoreError(msg) from error
+    except (ApiException, OSError) as error:
+        said = str(error.source if isinstance(error, ResponseHandlingException) else error)
+        msg = f"Qdrant at {url} does not answer ({said}): see that it runs and that FASHION_QDRANT_URL names it"
+        raise VectorStoreUnavailable(msg) from error
+
+
+def health(client: QdrantClient) -> dict[str, Any]:
+    """Return the version, where the alias points, and the exact number of points of each collection of ours."""
+    names = sorted(item.name for item in client.get_collections().collections if item.name.startswith(PREFIX))
+    return {
+        "version": client.info().version,
+        "alias": alias_target(client),
+        "collections": {name: client.count(name, exact=True).count for name in names},
+    }
+
+
+# --- collections ----------------------------------------------------------------------------------
+
+
+def collection_name(fingerprint: str) -> str:
+    """Return the name of a model's collection."""
+    return f"{PREFIX}{fingerprint}"
+
+
+def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -> str:
+    """Make a model's collection with its payload indexes where it is missing, and return its name.
+
+    Raises:
+        CollectionMismatch: it has another shape, or belongs to another home.
+    """
+    from qdrant_client import models as qm
+
+    name = collection_name(fingerprint)
+    if not client.collection_exists(name):
+        client.create_collection(
+            name,
+            vectors_config=qm.VectorParams(size=VECTOR_SIZE, distance=qm.Distance.COSINE),
+            on_disk_payload=True,
+            metadata={"home_id": home_id, "fingerprint": fingerprint},
+        )
+    info = client.get_collection(name)
+    vectors = info.config.params.vectors
+    if not isinstance(vectors, qm.VectorParams) or (vectors.size, vectors.distance) != (
+        VECTOR_SIZE,
+        qm.Distance.COSINE,
+    ):
+        msg = (
+            f"Qdrant's collection {name} is not one of {VECTOR_SIZE} dimensions compared by cosine: "
+            "delete it (the next run fills a new one from the stored vectors) or use another Qdrant"
+        )
+        raise CollectionMismatch(msg)
+    owner = (info.config.metadata or {}).get("home_id")
+    if owner is None:
+        client.update_collection(name, metadata={"home_id": home_id})
+    elif owner != home_id:
+        msg = (
+            f"Qdrant's collection {name} belongs to another home, {owner} (this one is {home_id}): set FASHION_HOME "
+            "to that home, or FASHION_QDRANT_URL to another Qdrant; if that home is lost and this one replaces it, "
+            f'write {{"id": "{owner}"}} into home.json under FASHION_HOME'
+        )
+        raise CollectionMismatch(msg)
+    if not is_local(client):  # local mode has no payload indexes
+        for field, schema in _indexes().items():
+            if field not in info.payload_schema:
+                client.create_payload_index(name, field, field_schema=schema, wait=True)
+    return name
+
+
+def _indexes() -> dict[str, qm.PayloadSchemaType | qm.KeywordIndexParams]:
+    from qdrant_client import models as qm
+
+    kind = qm.PayloadSchemaType
+    return {
+        "store_id": qm.KeywordIndexParams(type=qm.KeywordIndexType.KEYWORD, is_tenant=True),
+        "price": kind.FLOAT,
+        "created_at": kind.DATETIME,
+        "product_id": kind.KEYWORD,
+        "image_sha256": kind.KEYWORD,
+        "is_primary": kind.BOOL,
+    }
+
+
+def alias_target(client: QdrantClient) -> str | None:
+    """Return the collection that readers get by the name ``products``."""
+    for alias in client.get_aliases().aliases:
+        if alias.alias_name == ALIAS:
+            return alias.collection_name
+    return None
+
+
+def point_alias(client: QdrantClient, collection: str, *, live_rows: int) -> bool:
+    """Let readers see a collection; return whether they do now.
+
+    The first collection is shown at once. A later one replaces it when it has a primary point for
+    every live row of every store (``live_rows``), in one step.
+
+    Raises:
+        CollectionMismatch: a collection has taken the alias' name.
+    """
+    from qdrant_client import models as qm
+
+    target = alias_target(client)
+    if target == collection:
+        return True
+    if target is not None:
+        primary = qm.Filter(must=[qm.FieldCondition(key="is_primary", match=qm.MatchValue(value=True))])
+        if client.count(collection, count_filter=primary, exact=True).count < live_rows:
+            return False
+    elif any(item.name == ALIAS for item in client.get_collections().collections):
+        msg = f"Qdrant has a collection named {ALIAS}, which this pipeline needs as an alias: rename or delete it"
+        raise CollectionMismatch(msg)
+    steps: list[Any] = []
+    if target is not None:
+        steps.append(qm.DeleteAliasOperation(delete_alias=qm.DeleteAlias(alias_name=ALIAS)))
+    steps.append(qm.CreateAliasOperation(create_alias=qm.CreateAlias(collection_name=collection, alias_name=ALIAS)))
+    client.update_collection_aliases(change_aliases_operations=steps)
+    log.info("Qdrant: %s now stands for %s", ALIAS, collection)
+    return True
+
+
+def is_local(client: QdrantClient) -> bool:
+    """Whether a client is Qdrant's local mode."""
+    return client.init_options["path"] is not None or client.init_options["location"] == ":memory:"
