@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost, WebError
+from fashion_pipeline.images.answers import Bytes, row_after
+from fashion_pipeline.images.plan import Picture
+from fashion_pipeline.outcomes import OK, Reason, Status
+from fashion_pipeline.records import FetchedImage
+from fashion_pipeline_tests.clock import MONDAY
+from fashion_pipeline_tests.images.rows import fetched, image
+
+LATER = MONDAY + timedelta(days=2)
+SAME, OTHER = image("https://shop.test/a.jpg"), image("https://shop.test/b.jpg")
+UNAVAILABLE = HostUnavailable("503", reason=Reason.HTTP_ERROR, url="u", status=503)
+FORBIDDEN = RefusedByHost("403", reason=Reason.HTTP_ERROR, url="u", status=403)
+GONE = RefusedByHost("404", reason=Reason.GONE, url="u", status=404)
+NEW = Bytes("b" * 64, 200, httpx.Headers({"ETag": '"2"', "Last-Modified": "Tue"}))
+
+
+def after(before: FetchedImage | None, answer: Bytes | WebError, listed: object = SAME) -> FetchedImage:
+    """Return the row after an answer."""
+    return row_after(Picture("1", listed, before), answer, now=LATER)  # type: ignore[arg-type]
+
+
+def test_new_bytes_are_ok() -> None:
+    """Bytes, their validators and the moment are written down, whatever was known before."""
+    for before in (None, fetched(), after(fetched(), GONE)):
+        row = after(before, NEW, OTHER)
+        assert (row.outcome, row.sha256, row.shown_sha256, row.size_bytes) == (OK, "b" * 64, "b" * 64, 200)
+        assert (row.url, row.etag, row.last_modified, row.checked_at) == (OTHER.url, '"2"', "Tue", LATER)
+
+
+def test_confirmed_bytes_stay() -> None:
+    """A 304 moves the moment of the last confirmation and heals a failure; a new validator is kept."""
+    failing = after(fetched(), UNAVAILABLE)
+    row = after(failing, Bytes(None, 0, httpx.Headers({"ETag": '"3"'})))
+    assert row == fetched(checked_at=LATER, etag='"3"')
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, FORBIDDEN])
+def test_a_picture_that_only_fails_shows_its_last_good_bytes(error: WebError) -> None:
+    """A new URL that answers 503 or 403 changes nothing on show; the product is stale, not gone."""
+    row = after(fetched(), error, OTHER)
+    assert row.outcome.status is Status.FAILED
+    assert row.outcome.next_retry_at is not None
+    assert row.outcome.next_retry_at > LATER
+    assert (row.url, row.sha256, row.shown_sha256, row.stale) == (OTHER.url, None, "a" * 64, True)
+
+
+def test_failures_in_a_row_are_counted_per_url() -> None:
+    """The wait grows with a URL's own failures, and a new URL starts afresh, keeping the last good bytes."""
+    row = after(after(fetched(), UNAVAILABLE, OTHER), UNAVAILABLE, OTHER)
+    assert row.outcome.attempts == 2
+    third = after(row, UNAVAILABLE, image("https://shop.test/c.jpg"))
+    assert (third.outcome.attempts, third.shown_sha256) == (1, "a" * 64)
+
+
+def test_a_failed_confirmation_keeps_what_is_needed_for_the_next() -> None:
+    """Digest and validators survive, so that the next try is conditional again."""
+    row = after(fetched(), UNAVAILABLE)
+    assert (row.sha256, row.etag, row.checked_at, row.stale) == ("a" * 64, '"1"', MONDAY, True)
+
+
+def test_a_picture_replaced_in_place_forgets_its_validators_while_it_fails() -> None:
+    """The shop says the file changed: the old validators must not confirm the old bytes."""
+    row = after(fetched(), UNAVAILABLE, image(SAME.url, modified_at=LATER))
+    assert (row.sha256, row.etag, row.shown_sha256) == (None, None, "a" * 64)
+
+
+def test_a_picture_that_is_gone_shows_nothing_and_is_looked_at_weekly() -> None:
+    """404 is evidence: the bytes are forgotten, and later trouble of the host does not bring them back."""
+    row = after(fetched(), GONE)
+    assert (row.outcome.status, row.outcome.reasons) == (Status.REJECTED, (Reason.GONE,))
+    assert row.outcome.next_retry_at == LATER + timedelta(days=7)
+    assert row.shown_sha256 is None
+    assert after(row, UNAVAILABLE).shown_sha256 is None
+
+
+def test_a_file_that_is_too_large_remembers_how_large() -> None:
+    """The size it was refused for tells a raised cap whether to ask again."""
+    error = BadReply("large", reason=Reason.FILE_TOO_LARGE, url="u", size_bytes=20_000_000)
+    assert after(None, error).size_bytes == 20_000_000
+
+
+def test_the_hosts_own_wish_sets_the_next_try() -> None:
+    """Retry-After of six hours is obeyed."""
+    error = HostUnavailable("429", reason=Reason.RATE_LIMITED, url="u", status=429, retry_after_s=21_600)
+    assert after(None, error).outcome.next_retry_at == LATER + timedelta(hours=6)

@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from upath import UPath
+
+from fashion_pipeline.images.fetch import FetchCounts, fetch_images, fetch_one
+from fashion_pipeline.images.jobs import GIVEN_UP_AFTER
+from fashion_pipeline.outcomes import Reason, Status, rejected
+from fashion_pipeline.records import FetchedImage, Image, Product, Table
+from fashion_pipeline.storage import Home, read_table, sha256_hex, write_table
+from fashion_pipeline.web.client import Web
+from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.clock import MONDAY, HandClock
+from fashion_pipeline_tests.images.rows import image, product, store
+from fashion_pipeline_tests.web.server import Answer, Asked, Site
+
+ONE, TWO = b"one" * 100, b"two" * 100
+
+
+def tagged(body: bytes) -> Any:
+    """Return a script that answers 304 to whoever has these bytes already, as a good host does."""
+    etag = f'"{sha256_hex(body)[:8]}"'
+
+    def answer(asked: Asked) -> Answer:
+        known = asked.headers.get("if-none-match") == etag
+        return Answer(status=304) if known else Answer(body, headers={"ETag": etag})
+
+    return answer
+
+
+class Stage:
+    """A store of one product with one picture, /a.jpg, on which the stage runs again and again."""
+
+    def __init__(self, root: Path, site: Site, **options: Any) -> None:
+        self.home = Home(UPath(root))
+        self.site = site
+        self.store = store(f"{site.url()}", **options)
+        self.clock = HandClock()
+        self.products: list[Product] = [product("1", self.picture("/a.jpg"))]
+        self.table: Table[FetchedImage] | None = None
+
+    def picture(self, path: str, **values: Any) -> Image:
+        """Return a picture that lies on the site."""
+        return image(self.site.url(path), **values)
+
+    async def run(self, *, sweep: bool = False, **more: Any) -> FetchCounts:
+        """Run the stage on its own last table, as a new process would."""
+        async with self.web() as web:
+            self.table, counts = await fetch_images(
+                store=self.store,
+                table=Table(tuple(self.products)),
+                previous=self.table,
+                web=web,
+                blobs=self.home.blobs,
+                clock=self.clock,
+                sweep=sweep,
+                **more,
+            )
+        return counts
+
+    def web(self) -> Web:
+        """Return the client of one run."""
+        return Web(guard=Guard.of(self.store), clock=self.clock, user_agent="t")
+
+    @property
+    def row(self) -> FetchedImage:
+        """The only row."""
+        assert self.table is not None
+        (row,) = self.table.rows
+        return row
+
+    def asked(self) -> list[str]:
+        """Return the paths asked for since the last call."""
+        paths = self.site.paths()
+        self.site.asked.clear()
+        return paths
+
+
+async def test_unchanged_pictures_cost_no_request(tmp_path: Path) -> None:
+    """The first run stores the bytes, the second asks for nothing."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert stage.home.blobs.get(stage.row.shown_sha256 or "") == ONE
+        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+    assert stage.asked() == ["/a.jpg"]
+
+
+async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_path: Path) -> None:
+    """The product is stale, its old picture stands, and the new one is tried at most daily until it comes."""
+    async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(status=503)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.products = [product("1", stage.picture("/b.jpg"))]
+        tries = []
+        for _ in range(7 * 24):
+            await stage.run()
+            tries.append(bool(stage.asked()))
+            assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
+            stage.clock.advance(hours=1)
+        assert stage.row.outcome.reasons == (Reason.HTTP_ERROR,)
+        assert 1 <= sum(tries[-48:]) <= 4
+        site.answers["/b.jpg"] = Answer(TWO)
+        stage.clock.advance(days=1)
+        await stage.run()
+        assert (stage.row.stale, stage.row.shown_sha256, stage.row.outcome.attempts) == (False, sha256_hex(TWO), 0)
+
+
+async def test_a_picture_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
+    """The same URL with a later date in the shop is fetched again."""
+    async with Site({"/a.jpg": [Answer(ONE), Answer(TWO)]}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+        assert (await stage.run()).fetched == 1
+        assert stage.row.sha256 == sha256_hex(TWO)
+
+
+@pytest.mark.parametrize("validators", [True, False])
+async def test_a_picture_replaced_in_silence_is_found_within_seven_nights(tmp_path: Path, *, validators: bool) -> None:
+    """Revalidation finds it by a conditional GET, or by the bytes where the host has no validators."""
+    async with Site({"/a.jpg": tagged(ONE) if validators else Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        week = [await _night(stage) for _ in range(7)]
+        assert sum(counts.requests for counts in week) == 1
+        assert sum(counts.not_modified for counts in week) == int(validators)
+        assert stage.row.sha256 == sha256_hex(ONE)
+        site.answers["/a.jpg"] = tagged(TWO) if validators else Answer(TWO)
+        for _ in range(7):
+            await _night(stage)
+        assert stage.row.sha256 == sha256_hex(TWO)
+
+
+async def _night(stage: Stage) -> FetchCounts:
+    stage.clock.advance(days=1)
+    return await stage.run(sweep=True)
+
+
+async def test_a_confirmation_sends_the_validators_and_downloads_nothing(tmp_path: Path) -> None:
+    """A 304 costs no bytes and writes the moment."""
+    async with Site({"/a.jpg": tagged(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.clock.advance(days=7)
+        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+        assert site.asked[-1].headers["if-none-match"] == stage.row.etag
+    assert stage.row.checked_at == stage.clock.now()
+
+
+async def test_a_missing_picture_is_looked_at_again_weekly(tmp_path: Path) -> None:
+    """404 is rejected as gone, asked for once a week, and the picture comes back when it does."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.clock.advance(days=8)
+        site.answers["/a.jpg"] = Answer(status=404)
+        await stage.run(sweep=True)
+        assert (stage.row.outcome.status, stage.row.outcome.reasons) == (Status.REJECTED, (Reason.GONE,))
+        assert stage.row.shown_sha256 is None
+        stage.asked()
+        nights = []
+        for _ in range(14):
+            await _night(stage)
+            nights.append(len(stage.asked()))
+        assert nights == [0, 0, 0, 0, 0, 0, 1] * 2
+        site.answers["/a.jpg"] = Answer(ONE)
+        stage.clock.advance(days=7)
+        await stage.run()
+        assert stage.row.shown_sha256 == sha256_hex(ONE)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, status: int) -> None:
+    """A firewall's 403, a rate limit or server trouble while confirming leaves the picture on show."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        site.answers["/a.jpg"] = Answer(status=status)
+        stage.clock.advance(days=7)
+        assert (await stage.run(sweep=True)).failed == 1
+        assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "status"),
+    [
+        (Answer(b""), Reason.EMPTY, Status.FAILED),
+        (Answer(b"x", announced=300), Reason.TRUNCATED, Status.FAILED),
+        (Answer(status=304), Reason.EMPTY, Status.FAILED),
+        (Answer(ONE, headers={"Content-Encoding": "br"}), Reason.ENCODED, Status.REJECTED),
+        (Answer(status=302, headers={"Location": "/a.jpg"}), Reason.TOO_MANY_REDIRECTS, Status.REJECTED),
+        (Answer(status=302, headers={"Location": "http://169.254.169.254/"}), Reason.BLOCKED_ADDRESS, Status.REJECTED),
+        (Answer(status=302, headers={"Location": "file:///etc/passwd"}), Reason.BAD_URL, Status.REJECTED),
+        (Answer(status=400), Reason.HTTP_ERROR, Status.REJECTED),
+    ],
+)
+async def test_every_way_to_fail_is_an_outcome(tmp_path: Path, answer: Answer, reason: Reason, status: Status) -> None:
+    """Whatever a host does, the picture has a reason, a sentence and a next time."""
+    async with Site({"/a.jpg": answer}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+    assert (stage.row.outcome.reasons, stage.row.outcome.status) == ((reason,), status)
+    assert stage.row.outcome.detail
+    assert stage.row.outcome.next_retry_at is not None
+
+
+async def test_a_raised_byte_cap_fetches_just_what_it_admits(tmp_path: Path) -> None:
+    """A file over the cap is asked for again when the cap has reached its size, and not before."""
+    async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(b"x" * 900)}) as site:
+        stage = Stage(tmp_path, site, quality={"max_file_bytes": 100})
+        stage.products.append(product("2", stage.picture("/b.jpg")))
+        assert (await stage.run()).rejected == 2
+        stage.asked()
+        stage.store = store(site.url(), quality={"max_file_bytes": 500})
+        assert await stage.run() == FetchCounts(pictures=2, waiting=1, requests=1, fetched=1, bytes=300)
+    assert stage.asked() == ["/a.jpg"]
+
+
+async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
+    """A picture on a private server is refused unasked; once its host is allowed, the next run fetches it."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site, allow_private_hosts=())
+        await stage.run()
+        assert stage.row.outcome.reasons == (Reason.BLOCKED_ADDRESS,)
+        assert stage.asked() == []
+        stage.store = store(site.url())
+        await stage.run()
+        assert stage.row.outcome.ok
+
+
+async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
+    """A picture whose bytes are gone from the store of bytes is not unchanged."""
+    async with Site({"/a.jpg": tagged(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.home.blobs.path(sha256_hex(ONE)).unlink()
+        assert (await stage.run()).fetched == 1
+        assert stage.home.blobs.get(sha256_hex(ONE)) == ONE
+
+
+async def test_products_that_stop_or_vanish_have_no_rows(tmp_path: Path) -> None:
+    """A picture's row lives as long as its product is publishable and lists it."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.products = [product("1", stage.picture("/a.jpg"), outcome=rejected(Reason.NO_PRICE))]
+        assert await stage.run() == FetchCounts()
+
+
+async def test_all_pictures_are_fetched_where_the_store_says_so(tmp_path: Path) -> None:
+    """With ``images: all`` every picture has its row and its outcome, in the shop's order."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site, images="all")
+        pictures = stage.picture("/a.jpg"), stage.picture("/none.jpg", image_id="2", position=1)
+        stage.products = [product("1", *pictures)]
+        await stage.run()
+        assert stage.table is not None
+        assert [(row.image_id, row.outcome.ok) for row in stage.table.rows] == [("1", True), ("2", False)]
+
+
+async def test_pictures_with_one_url_share_a_request(tmp_path: Path) -> None:
+    """Two products that show the same file cost one download and one blob."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        stage.products.append(product("2", stage.picture("/a.jpg")))
+        assert await stage.run() == FetchCounts(pictures=2, requests=1, fetched=1, bytes=300)
+        assert stage.table is not None
+        assert {row.sha256 for row in stage.table.rows} == {sha256_hex(ONE)}
+
+
+@pytest.mark.parametrize("written", ["/a.jpg", "a.jpg", " /a.jpg ", "//{host}/a.jpg"])
+async def test_relative_urls_are_the_shops(tmp_path: Path, written: str) -> None:
+    """A URL without a host is read as the shop's own pages would read it."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        stage.products = [product("1", image(written.format(host=f"127.0.0.1:{site.port}")))]
+        await stage.run()
+    assert stage.row.outcome.ok
+
+
+async def test_a_dead_host_does_not_hold_a_store(tmp_path: Path) -> None:
+    """After eight failures in a row the rest is put off with the reason; what was good stays as it was."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        stage.asked()
+        site.answers["/a.jpg"] = Answer(status=500)
+        stage.clock.advance(days=7)
+        paths = [f"/{number}.jpg" for number in range(50)]
+        site.answers.update(dict.fromkeys(paths, Answer(status=500)))
+        stage.products = [
+            *(product(path, stage.picture(path)) for path in paths),
+            product("1", stage.picture("/a.jpg")),
+        ]
+        counts = await stage.run(sweep=True)
+        assert GIVEN_UP_AFTER <= counts.requests <= GIVEN_UP_AFTER + 4
+        assert (counts.failed, counts.given_up, counts.kept) == (50, 50 - counts.requests, 1)
+        assert stage.table is not None
+        assert stage.table.rows[-1].outcome.ok
+        assert "not asked for" in stage.table.rows[-2].outcome.detail
+        assert "/a.jpg" not in stage.asked()
+
+
+async def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
+    """A checkpoint holds what is done, and of the rest what the last run knew."""
+    async with Site() as site:
+        stage = Stage(tmp_path, site)
+        stage.products = [product(f"{number}", stage.picture(f"/{number}.jpg")) for number in range(6)]
+        saved: list[Table[FetchedImage]] = []
+        seen: list[tuple[int, int]] = []
+
+        def progress(done: int, total: int) -> None:
+            seen.append((done, total))
+            stage.clock.advance(seconds=25)
+
+        await stage.run(checkpoint=saved.append, progress=progress)
+    assert [len(table.rows) for table in saved] == [3, 6]
+    assert seen == [(number, 6) for number in range(1, 7)]
+
+
+async def test_trouble_with_the_disk_is_one_error(tmp_path: Path) -> None:
+    """What ends the run is the storage's own error, not a tree of tasks."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        (tmp_path / "blobs").write_bytes(b"where a directory should be")
+        with pytest.raises(OSError, match="blobs"):
+            await stage.run()
+
+
+async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
+    """A single product can be brought up to date without its store: fetched once, then kept."""
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        row: FetchedImage | None = None
+        async with stage.web() as web:
+            for _ in range(2):
+                row = await fetch_one(
+                    store=stage.store,
+                    external_id="1",
+                    image=stage.picture("/a.jpg"),
+                    previous=row,
+                    web=web,
+                    blobs=stage.home.blobs,
+                    clock=stage.clock,
+                )
+        assert row is not None
+        assert row.shown_sha256 == sha256_hex(ONE)
+    assert stage.asked() == ["/a.jpg"]
+
+
+async def test_rows_survive_a_table(tmp_path: Path) -> None:
+    """What was fetched, refused or failed reads back equal from Parquet."""
+    async with Site({"/a.jpg": tagged(ONE), "/b.jpg": Answer(status=503)}) as site:
+        stage = Stage(tmp_path, site)
+        stage.products += [product("2", stage.picture("/b.jpg")), product("3", stage.picture("/c.jpg"))]
+        await stage.run()
+    assert stage.table is not None
+    path = stage.home.table("fetched_images", "a")
+    write_table(path, stage.table, FetchedImage)
+    assert read_table(path, FetchedImage) == stage.table

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from fashion_pipeline.images.formats import ALLOWED, describe, ends_early, image_format
+from fashion_pipeline_tests.images.drawing import checks, encode
+
+
+@pytest.mark.parametrize("name", [*ALLOWED, "TIFF", "BMP", "ICO", "EPS"])
+def test_formats_are_known_by_their_content(name: str) -> None:
+    """The first bytes tell a format, whatever the file is called."""
+    assert image_format(encode(checks(64, 64), name)) == name
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "HEIC"),
+        (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avif", "AVIF"),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", None),
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"", None),
+        (b"<svg/>", None),
+    ],
+)
+def test_look_alikes_are_told_apart(data: bytes, name: str | None) -> None:
+    """AVIF, HEIC and video share a container and are told apart by their brands."""
+    assert image_format(data) == name
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\xef\xbb\xbf<?xml version='1.0'?><svg xmlns='x'/>", "an SVG drawing"),
+        (b"\n <!DOCTYPE html><title>503</title>", "an HTML page"),
+        (b'{"error": 1}', "JSON"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "XML or HTML"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"\x00\x01\x02", "no known format"),
+    ],
+)
+def test_what_is_no_picture_is_named(data: bytes, words: str) -> None:
+    """A person who reads the outcome learns what came instead of a picture."""
+    assert describe(data) == words
+
+
+@pytest.mark.parametrize("name", ["WEBP", "AVIF"])
+def test_a_file_knows_its_own_length(name: str) -> None:
+    """A cut file is shorter than its length fields say; a whole one, or one with a tail, is not."""
+    data = encode(checks(64, 64), name)
+    assert not ends_early(data)
+    assert ends_early(data[: len(data) // 2])
+    assert ends_early(data[:-1])

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from fashion_pipeline.errors import HostUnavailable, RefusedByHost
+from fashion_pipeline.images.jobs import GIVEN_UP_AFTER, Host, Job, by_host
+from fashion_pipeline.images.plan import Picture, Step
+from fashion_pipeline.outcomes import Reason
+from fashion_pipeline_tests.images.rows import fetched, image
+
+UNAVAILABLE = HostUnavailable("503", reason=Reason.HTTP_ERROR, url="u", status=503)
+GONE = RefusedByHost("404", reason=Reason.GONE, url="u", status=404)
+FORBIDDEN = RefusedByHost("403", reason=Reason.HTTP_ERROR, url="u", status=403)
+
+
+def test_a_host_that_keeps_failing_is_left_alone() -> None:
+    """Eight failures in a row end a host's run, so that a dead one cannot hold a store for hours."""
+    for error in (UNAVAILABLE, FORBIDDEN):
+        host = Host()
+        for _ in range(GIVEN_UP_AFTER - 1):
+            host.note(error)
+        assert host.given_up is None
+        host.note(error)
+        assert host.given_up is error
+
+
+def test_an_answer_about_one_picture_shows_that_a_host_is_well() -> None:
+    """A 404 between failures starts the count again."""
+    host = Host()
+    for error in [*[UNAVAILABLE] * (GIVEN_UP_AFTER - 1), GONE, UNAVAILABLE]:
+        host.note(error)
+    assert host.given_up is None
+
+
+def test_a_host_that_asks_for_an_hour_gets_it() -> None:
+    """A Retry-After too long for a run ends the host's run at once."""
+    host = Host()
+    host.note(HostUnavailable("429", reason=Reason.RATE_LIMITED, url="u", status=429, retry_after_s=3600))
+    assert host.given_up is not None
+
+
+def test_jobs_are_sorted_by_host() -> None:
+    """Pictures of one host queue together; what is no URL has a queue of its own."""
+    urls = ["https://a.test/1", "https://b.test/1", "https://A.test/2", "http://a\n/"]
+    hosts = by_host({url: Job(url) for url in urls})
+    assert [[job.url for job in host.jobs] for host in hosts] == [[urls[0], urls[2]], [urls[1]], [urls[3]]]
+
+
+def test_a_shared_url_is_conditional_only_where_all_know_the_same() -> None:
+    """A 304 must be true for every picture that waits for it."""
+    one = Picture("1", image("u"), fetched())
+    other = Picture("2", image("u"), fetched(etag='"2"'))
+    new = Picture("3", image("u"), None)
+    assert Job("u", [one, one], {Step.CONFIRM}).conditions == {"If-None-Match": '"1"'}
+    assert Job("u", [one, other], {Step.CONFIRM}).conditions == {}
+    assert Job("u", [one, new], {Step.CONFIRM, Step.GET}).conditions == {}
