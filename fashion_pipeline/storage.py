@@ -353,7 +353,7 @@ class Pixels:
 # --- vectors ------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where a vector lies: row ``index`` of ``part``."""
 

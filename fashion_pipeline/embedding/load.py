@@ -177,7 +177,6 @@ def load_encoder(checkpoint: Checkpoint, *, device: str, precision: str, batch_s
     """
     import_open_clip()
     import open_clip
-    import torch
 
     from fashion_pipeline.embedding.encode import Encoder
 
@@ -228,7 +227,7 @@ def import_open_clip() -> None:
     if "open_clip" in sys.modules:
         return
     try:
-        import torchvision  # noqa: F401 - the import is the question
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

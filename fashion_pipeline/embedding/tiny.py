@@ -6,7 +6,10 @@ in 1.3 MB. Its neighbours follow colour and layout, not fashion: it is for tests
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from fashion_pipeline.storage import file_lock
@@ -50,10 +53,20 @@ def make_tiny(directory: Path) -> Path:
 
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=1))
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), _silenced():
             torch.manual_seed(SEED)
             model = open_clip.create_model(f"local-dir:{directory}", load_weights=False)
         part = weights.with_suffix(".part")
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
         part.replace(weights)
     return directory
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep open_clip's warning that there are no weights yet from the user: that is the point here."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

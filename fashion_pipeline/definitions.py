@@ -1,0 +1,24 @@
+"""The one Definitions object, loaded by workspace.yaml and imported by nobody but the command line."""
+
+import dagster as dg
+
+from fashion_pipeline.defs import assets, automation, checks
+from fashion_pipeline.defs.io import tables
+from fashion_pipeline.defs.resources import RESOURCES
+
+defs = dg.Definitions(
+    assets=[
+        assets.raw_products,
+        assets.fetched_images,
+        assets.quality_passed,
+        assets.embeddings,
+        assets.postgres_products,
+        assets.qdrant_points,
+    ],
+    asset_checks=checks.CHECKS,
+    jobs=[automation.ingest_store],
+    schedules=automation.sweep_schedules(),
+    sensors=[automation.new_products],
+    resources={"tables": tables, **RESOURCES},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,280 @@
+"""The six assets: from a shop's products to rows in PostgreSQL and vectors in Qdrant.
+
+Each takes the tables above it, calls its domain, and returns its own table with what it counted.
+Comparing whole inputs with applied state is the domain's work: nothing here depends on what
+another asset, or another run, changed.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+
+from fashion_pipeline.defs.io import TABLE, TableIOManager
+from fashion_pipeline.defs.metadata import facts, standing
+from fashion_pipeline.defs.partitions import stores
+from fashion_pipeline.defs.resources import (
+    ImagesResource,
+    ModelResource,
+    PostgresResource,
+    QdrantResource,
+    ShopResource,
+    StoreRun,
+    home,
+)
+from fashion_pipeline.embedding.encode import embed_images
+from fashion_pipeline.images.fetch import fetch_images
+from fashion_pipeline.images.quality import judge_images, render_blob
+from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
+from fashion_pipeline.shop.catalogue import read_catalogue
+from fashion_pipeline.sinks.desired import desired_state
+from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes
+from fashion_pipeline.sinks.points import apply_points
+from fashion_pipeline.sinks.points import first_seen as first_seen_in_qdrant
+from fashion_pipeline.sinks.postgres import apply_rows, first_seen, live_counts, live_ids
+from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Tables = dg.ResourceParam[TableIOManager]
+Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+TABLE_ASSETS = ("raw_products", "fetched_images", "quality_passed", "embeddings")
+
+
+def _asset(*, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
+    """What the six have in common: a partition for each store, and tables as inputs."""
+    decorator = dg.asset(
+        ins={asset: dg.AssetIn(dagster_type=TABLE) for asset in reads},
+        partitions_def=stores,
+        group_name="fashion",
+        owners=["team:catalogue"],
+        kinds=kinds,
+        **more,
+    )
+    return cast("Decorator", decorator)
+
+
+def _table_asset(*, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
+    """An asset that is a table of its own."""
+    return _asset(reads=reads, kinds={*kinds, "parquet"}, io_manager_key="tables", dagster_type=TABLE, **more)
+
+
+@_table_asset(kinds={"woocommerce"})
+async def raw_products(
+    context: dg.AssetExecutionContext,
+    run: StoreRun,
+    shop: ShopResource,
+    postgres: PostgresResource,
+    qdrant: QdrantResource,
+    tables: Tables,
+) -> dg.MaterializeResult[Table[Product]]:
+    """Every product the shop has or had, as last seen, and whether it may be published.
+
+    Reads what changed since the last run; the first time, and in a sweep, everything.
+    """
+    started = time.monotonic()
+    previous = tables.previous(context)
+    async with shop.open(run) as opened:
+        table, counts = await read_catalogue(
+            store=run.store,
+            shop=opened,
+            previous=previous,
+            clock=run.clock,
+            sweep=run.sweep,
+            allow_removals=run.allow_removals,
+            known_first_seen={} if previous else await _first_seen(run.store.id, postgres, qdrant),
+            progress=run.progress("raw_products"),
+        )
+    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+
+
+@_table_asset(reads=["raw_products"], kinds={"http"})
+async def fetched_images(
+    context: dg.AssetExecutionContext,
+    raw_products: Table[Product],
+    run: StoreRun,
+    images: ImagesResource,
+    tables: Tables,
+) -> dg.MaterializeResult[Table[FetchedImage]]:
+    """The picture of every publishable product, and where its bytes are.
+
+    A picture whose address and date in the shop are unchanged costs no request; in a sweep a
+    seventh of them is asked for again, conditionally.
+    """
+    started = time.monotonic()
+    async with images.open(run) as web:
+        table, counts = await fetch_images(
+            store=run.store,
+            table=raw_products,
+            previous=tables.previous(context),
+            web=web,
+            blobs=images.blobs,
+            clock=run.clock,
+            sweep=raw_products.metadata.get("read") == "sweep",
+            checkpoint=lambda partial: tables.checkpoint(context, partial),
+            progress=run.progress("fetched_images"),
+        )
+    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+
+
+@_table_asset(reads=["fetched_images"], kinds={"pillow"})
+def quality_passed(
+    context: dg.AssetExecutionContext,
+    fetched_images: Table[FetchedImage],
+    run: StoreRun,
+    images: ImagesResource,
+    model: ModelResource,
+    tables: Tables,
+) -> dg.MaterializeResult[Table[JudgedImage]]:
+    """The measurements of every picture, and the verdict of the store's thresholds on them.
+
+    Decodes a picture once and leaves its model-ready pixels for the embeddings; when thresholds
+    change, the measurements are judged again.
+    """
+    started = time.monotonic()
+    table, counts = judge_images(
+        shas=[sha256 for row in fetched_images.rows if (sha256 := row.shown_sha256)],
+        previous=tables.previous(context),
+        blobs=images.blobs,
+        pixels=images.pixels,
+        quality=run.store.quality,
+        clock=run.clock,
+        is_embedded=model.vectors().index().__contains__,
+        checkpoint=lambda partial: tables.checkpoint(context, partial),
+        progress=run.progress("quality_passed"),
+    )
+    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+
+
+@_table_asset(reads=["quality_passed"], kinds={"pytorch"}, pool="gpu")
+def embeddings(
+    context: dg.AssetExecutionContext,
+    quality_passed: Table[JudgedImage],
+    run: StoreRun,
+    images: ImagesResource,
+    model: ModelResource,
+    tables: Tables,
+) -> dg.MaterializeResult[Table[EmbeddedImage]]:
+    """Where the vector of every picture that passed lies.
+
+    The model is loaded only when a picture has no vector of its fingerprint yet.
+    """
+    started = time.monotonic()
+
+    def read_pixels(sha256: str) -> "np.ndarray":
+        cached = images.pixels.get(sha256)
+        if cached is not None:
+            return cached
+        return render_blob(images.blobs.get(sha256), max_pixels=run.store.quality.max_pixels)
+
+    table, counts = embed_images(
+        sha256s=[row.sha256 for row in quality_passed.rows if row.outcome.ok],
+        previous=tables.previous(context),
+        fingerprint=model.checkpoint().fingerprint,
+        vectors=model.vectors(),
+        read_pixels=read_pixels,
+        encoder=model.encoder,
+        clock=run.clock,
+        embedded=images.pixels.drop,
+        progress=run.progress("embeddings"),
+    )
+    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+
+
+@_asset(reads=TABLE_ASSETS, kinds={"postgres"})
+async def postgres_products(
+    raw_products: Table[Product],
+    fetched_images: Table[FetchedImage],
+    quality_passed: Table[JudgedImage],
+    embeddings: Table[EmbeddedImage],
+    run: StoreRun,
+    postgres: PostgresResource,
+) -> dg.MaterializeResult[None]:
+    """The rows of ``products``: one for every product that passed, archived when it leaves.
+
+    Decides which removals are held back for a person's consent, and publishes every product's
+    outcome in ``product_outcomes``.
+    """
+    started = time.monotonic()
+    desired = desired_state(
+        store=run.store,
+        products=raw_products,
+        images=fetched_images,
+        judged=quality_passed,
+        embedded=embeddings,
+        fingerprint=embeddings.metadata["fingerprint"],
+    )
+    async with postgres.open() as engine:
+        counts = await apply_rows(
+            engine,
+            store_id=run.store.id,
+            desired=desired,
+            now=run.clock.now(),
+            full=run.sweep,
+            allow_removals=run.allow_removals,
+        )
+        await publish_outcomes(
+            engine,
+            store_id=run.store.id,
+            outcomes=desired.outcomes,
+            withheld=counts.withheld,
+            now=run.clock.now(),
+        )
+    return dg.MaterializeResult(metadata=facts(counts, started=started) | standing(desired.outcomes))
+
+
+@_asset(reads=TABLE_ASSETS, kinds={"qdrant"}, deps=[postgres_products])
+async def qdrant_points(
+    raw_products: Table[Product],
+    fetched_images: Table[FetchedImage],
+    quality_passed: Table[JudgedImage],
+    embeddings: Table[EmbeddedImage],
+    run: StoreRun,
+    model: ModelResource,
+    postgres: PostgresResource,
+    qdrant: QdrantResource,
+) -> dg.MaterializeResult[None]:
+    """The points of ``products``: one for every picture of every live row, vector and payload.
+
+    Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
+    """
+    started = time.monotonic()
+    fingerprint = embeddings.metadata["fingerprint"]
+    desired = desired_state(
+        store=run.store,
+        products=raw_products,
+        images=fetched_images,
+        judged=quality_passed,
+        embedded=embeddings,
+        fingerprint=fingerprint,
+    )
+    async with postgres.open() as engine:
+        live = await live_ids(engine, run.store.id)
+        with qdrant.open() as client:
+            collection = ensure_collection(client, fingerprint, home_id=home().id)
+            counts = apply_points(
+                client,
+                collection=collection,
+                store_id=run.store.id,
+                desired=desired.points,
+                digest=desired.points_digest,
+                vectors=model.vectors(fingerprint),
+                live=live,
+                full=run.sweep,
+            )
+            point_alias(client, collection, live_rows=sum((await live_counts(engine)).values()))
+        await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
+    return dg.MaterializeResult(metadata=facts(counts, started=started))
+
+
+async def _first_seen(store_id: str, postgres: PostgresResource, qdrant: QdrantResource) -> dict[str, datetime]:
+    """When each product was first seen, by the sinks: what survives the loss of every table."""
+    async with postgres.open() as engine:
+        known = await first_seen(engine, store_id)
+    with qdrant.open() as client:
+        for external_id, seen in first_seen_in_qdrant(client, store_id).items():
+            known[external_id] = min(seen, known.get(external_id, seen))
+    return known

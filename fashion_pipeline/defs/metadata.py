@@ -1,0 +1,61 @@
+"""What a materialization tells: counts of what stands, counts of what this run did, and seconds."""
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from fashion_pipeline.outcomes import Outcome, Status
+from fashion_pipeline.records import Table
+from fashion_pipeline.sinks.desired import ProductOutcome
+
+COUNTS = "this_run"
+SECONDS = "seconds"
+
+
+def tally(outcomes: Iterable[Outcome | ProductOutcome]) -> dict[str, dict[str, int]]:
+    """Count outcomes by status, and the refused and failed ones by their first reason."""
+    counted: dict[str, Counter[str]] = {"outcomes": Counter(), "rejected": Counter(), "failed": Counter()}
+    for outcome in outcomes:
+        counted["outcomes"][outcome.status.value] += 1
+        if outcome.status is not Status.OK:
+            counted[outcome.status.value][outcome.reasons[0].value if outcome.reasons else "waiting"] += 1
+    return {name: dict(found) for name, found in counted.items()}
+
+
+def facts(counts: Any, *, started: float, table: Table[Any] | None = None) -> dict[str, Any]:
+    """Return a materialization's metadata.
+
+    Args:
+        counts: the domain's dataclass of what this run did.
+        started: ``time.monotonic()`` at the start.
+        table: the stage's table, whose outcomes are counted; a sink has none.
+    """
+    done = {
+        name: value for name, value in dataclasses.asdict(counts).items() if isinstance(value, int | dict | list | tuple)
+    }
+    metadata: dict[str, Any] = {SECONDS: round(time.monotonic() - started, 3), COUNTS: dg.MetadataValue.json(done)}
+    metadata.update({f"{COUNTS}/{name}": value for name, value in done.items() if isinstance(value, int)})
+    if table is not None:
+        metadata["dagster/row_count"] = len(table.rows)
+        metadata.update(_tables(tally(row.outcome for row in table.rows)))
+    return metadata
+
+
+def standing(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:
+    """Return as metadata what stands for a store's products after this run."""
+    return {"products": len(outcomes), **_tables(tally(outcomes))}
+
+
+def _tables(counted: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    return {
+        name: dg.MetadataValue.md(
+            f"| {name} | items |\n|---|---:|\n"
+            + "\n".join(f"| {key} | {count:,} |" for key, count in sorted(found.items(), key=lambda item: -item[1]))
+        )
+        for name, found in counted.items()
+        if found
+    }

@@ -1,0 +1,5 @@
+"""One partition for each store of ``stores.yaml``."""
+
+import dagster as dg
+
+stores = dg.DynamicPartitionsDefinition(name="stores")

@@ -1,0 +1,228 @@
+"""What the assets are given: the run's store, and the ways to shop, pictures, model and sinks.
+
+None of them holds a secret in its configuration, which the UI shows: keys and addresses are read
+from the environment when a run opens what it needs.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+import dagster as dg
+from pydantic import Field, PrivateAttr
+
+from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.outcomes import Clock, SystemClock
+from fashion_pipeline.settings import Settings, Store
+from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors
+from fashion_pipeline.web.client import Web, user_agent
+from fashion_pipeline.web.guard import Guard
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from fashion_pipeline.embedding.encode import Encoder
+    from fashion_pipeline.embedding.load import Checkpoint
+
+PARTITION_TAG = "dagster/partition"
+
+progress_log = logging.getLogger("fashion_pipeline.progress")
+
+
+def home() -> Home:
+    """Return the configured home."""
+    return Home(Settings.read().home_path)
+
+
+@contextlib.contextmanager
+def postgres_url() -> Iterator[str]:
+    """Yield the URL of PostgreSQL: the configured one, or the embedded server while it is needed."""
+    settings = Settings.read()
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    from fashion_pipeline.sinks.migrate import migrate
+
+    with embedded_postgres(Home(settings.home_path)) as url:
+        migrate(url)
+        yield url
+
+
+class StoreRun(dg.ConfigurableResource["StoreRun"]):
+    """The store this run is about, held by its lock from the first step to the last."""
+
+    sweep: bool = Field(default=False, description="Compare the whole shop, not only what changed.")
+    allow_removals: bool = Field(
+        default=False,
+        description="Consent to removals beyond a fifth of the store within seven days, and to an empty listing.",
+    )
+
+    _store: Store | None = PrivateAttr(default=None)
+    _clock: Clock = PrivateAttr(default_factory=SystemClock)
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["StoreRun"]:
+        """Take the store's lock for as long as the run lasts; a second run of the store waits here."""
+        from fashion_pipeline.sinks.lock import store_lock
+
+        store_id = context.run.tags.get(PARTITION_TAG) if context.run else None
+        if store_id is None:
+            yield self
+            return
+        self._store = Settings.read().store_list().need(store_id)
+        with postgres_url() as url, store_lock(url, store_id):
+            yield self
+
+    @property
+    def store(self) -> Store:
+        """The store of this run's partition."""
+        if self._store is None:
+            msg = "this run has no partition: choose a store (a partition of 'stores') to materialize"
+            raise SettingsError(msg)
+        return self._store
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock of the run."""
+        return self._clock
+
+    def progress(self, asset: str) -> Callable[[int, int | None], None]:
+        """Return a function that tells whoever listens how far an asset has come: (done, all if known)."""
+        store_id = self.store.id
+
+        def tell(done: int, total: int | None) -> None:
+            where = {"asset": asset, "store": store_id, "done": done, "total": total}
+            progress_log.info("%s %s: %d of %s", store_id, asset, done, total or "?", extra=where)
+
+        return tell
+
+
+@contextlib.asynccontextmanager
+async def _web(store: Store, clock: Clock) -> AsyncIterator[Web]:
+    settings = Settings.read()
+    async with Web(
+        guard=Guard.of(store),
+        clock=clock,
+        user_agent=user_agent(settings.contact),
+        connections_per_host=settings.connections_per_host,
+        ca_file=store.ca_file,
+    ) as web:
+        yield web
+
+
+@contextlib.asynccontextmanager
+async def open_shop(store: Store, clock: Clock) -> AsyncIterator[Shop]:
+    """Open a store's REST API; its keys come from the environment at this moment."""
+    async with _web(store, clock) as web:
+        yield Shop(store, web)
+
+
+class ShopResource(dg.ConfigurableResource["ShopResource"]):
+    """The WooCommerce shop of the run's store."""
+
+    @contextlib.asynccontextmanager
+    async def open(self, run: StoreRun) -> AsyncIterator[Shop]:
+        """Open the shop's REST API."""
+        async with open_shop(run.store, run.clock) as shop:
+            yield shop
+
+
+class ImagesResource(dg.ConfigurableResource["ImagesResource"]):
+    """Pictures: the guarded way to fetch them, and where their bytes and pixels lie."""
+
+    @contextlib.asynccontextmanager
+    async def open(self, run: StoreRun) -> AsyncIterator[Web]:
+        """Open connections to the hosts of a store's pictures."""
+        async with _web(run.store, run.clock) as web:
+            yield web
+
+    @property
+    def blobs(self) -> Blobs:
+        """The bytes of pictures, by digest."""
+        return home().blobs
+
+    @property
+    def pixels(self) -> Pixels:
+        """The model-ready pixels that the quality stage leaves for the embeddings stage."""
+        from fashion_pipeline.images.decode import PIXEL_SPEC
+
+        return home().pixels(PIXEL_SPEC)
+
+
+class ModelResource(dg.ConfigurableResource["ModelResource"]):
+    """The embedding model: on the GPU where there is one, loaded once in a run, when first needed."""
+
+    model: str | None = Field(default=None, description="Overrides FASHION_MODEL for this run.")
+    device: str | None = Field(default=None, description="Overrides FASHION_DEVICE: auto, cpu, cuda, cuda:N.")
+    precision: str | None = Field(default=None, description="Overrides FASHION_PRECISION: auto, fp32, bf16.")
+    batch_size: int | None = Field(default=None, description="Overrides FASHION_BATCH_SIZE.")
+
+    _checkpoint: object = PrivateAttr(default=None)
+    _encoder: object = PrivateAttr(default=None)
+
+    def checkpoint(self) -> "Checkpoint":
+        """Find the weights and their fingerprint; a run keeps the one it began with."""
+        if self._checkpoint is None:
+            from fashion_pipeline.embedding.load import find_checkpoint
+            from fashion_pipeline.images.decode import PIXEL_SPEC
+
+            name = self.model or Settings.read().model
+            self._checkpoint = find_checkpoint(name, home=home(), pixel_spec=PIXEL_SPEC)
+        return cast("Checkpoint", self._checkpoint)
+
+    def encoder(self) -> "Encoder":
+        """Load the model."""
+        if self._encoder is None:
+            from fashion_pipeline.embedding.load import load_encoder
+
+            settings = Settings.read()
+            self._encoder = load_encoder(
+                self.checkpoint(),
+                device=self.device or settings.device,
+                precision=self.precision or settings.precision,
+                batch_size=self.batch_size or settings.batch_size,
+            )
+        return cast("Encoder", self._encoder)
+
+    def vectors(self, fingerprint: str | None = None) -> Vectors:
+        """The stored vectors of this model, or of the one with a fingerprint."""
+        return home().vectors(fingerprint or self.checkpoint().fingerprint)
+
+
+class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
+    """PostgreSQL: ``FASHION_DATABASE_URL``, or the embedded server where nothing is configured."""
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator["AsyncEngine"]:
+        """Open an engine on a database with this version's tables, checked to be this home's."""
+        from fashion_pipeline.sinks.postgres import database
+
+        with postgres_url() as url:
+            async with database(url, home_id=home().id) as engine:
+                yield engine
+
+
+class QdrantResource(dg.ConfigurableResource["QdrantResource"]):
+    """Qdrant: ``FASHION_QDRANT_URL``, or local mode where nothing is configured."""
+
+    @contextlib.contextmanager
+    def open(self) -> "Iterator[QdrantClient]":
+        """Open a client; in local mode it holds the lock, so keep it briefly."""
+        from fashion_pipeline.sinks.qdrant import vector_store
+
+        with vector_store(Settings.read(), home()) as client:
+            yield client
+
+
+RESOURCES: dict[str, object] = {
+    "run": StoreRun(),
+    "shop": ShopResource(),
+    "images": ImagesResource(),
+    "model": ModelResource(),
+    "postgres": PostgresResource(),
+    "qdrant": QdrantResource(),
+}

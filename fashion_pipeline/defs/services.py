@@ -1,0 +1,98 @@
+"""The Dagster UI and its daemon as processes beside the command line."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+
+from fashion_pipeline.errors import FashionError, SettingsError
+
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1
+
+
+def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
+    """Run the web server and the daemon until one ends or the user interrupts.
+
+    They get their end from the kernel when this process is killed.
+
+    Raises:
+        SettingsError: the port is taken.
+        FashionError: a service ended by itself.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            msg = f"port {port} on {HOST} is taken ({error.strerror}); name another with --port"
+            raise SettingsError(msg) from error
+    module = ["-m", "fashion_pipeline.definitions"]
+    commands = {
+        "web server": ["dagster_webserver", *module, "--host", HOST, "--port", str(port), "--suppress-warnings"],
+        "daemon": ["dagster", "daemon", "run", *module],
+    }
+    services = {name: _start(arguments) for name, arguments in commands.items()}
+    try:
+        _wait_until_up(port, services)
+        print(f"Dagster UI: http://{HOST}:{port}   (Ctrl-C stops it and everything it started)")  # noqa: T201
+        print(f"Stores: {', '.join(store_ids) or 'none yet'}.")  # noqa: T201
+        print("First: Catalog, then fashion, then Materialize all, and choose a store. See docs/ui.md.")  # noqa: T201
+        ended = _wait(services)
+        msg = f"the {ended} ended by itself (exit code {services[ended].returncode}); its last lines are above"
+        raise FashionError(msg)
+    finally:
+        for service in services.values():
+            if service.poll() is None:
+                service.send_signal(signal.SIGTERM)
+        for service in services.values():
+            try:
+                service.wait(15)
+            except subprocess.TimeoutExpired:
+                service.kill()
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own arguments
+        [sys.executable, "-m", *arguments],
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - started from the main thread, before any other
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_until_up(port: int, services: dict[str, subprocess.Popen[bytes]]) -> None:
+    import time
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for name, service in services.items():
+            if service.poll() is not None:
+                msg = f"the {name} did not start (exit code {service.returncode}); its last lines are above"
+                raise FashionError(msg)
+        try:
+            urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    msg = f"the web server did not answer on http://{HOST}:{port} within two minutes"
+    raise FashionError(msg)
+
+
+def _wait(services: dict[str, subprocess.Popen[bytes]]) -> str:
+    while True:
+        for name, service in services.items():
+            try:
+                service.wait(0.5)
+            except subprocess.TimeoutExpired:
+                continue
+            return name
