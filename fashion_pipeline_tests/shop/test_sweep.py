@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.errors import ShopProtocolError, ShopUnavailable
+from fashion_pipeline.shop.read import OVERLAP
+from fashion_pipeline.shop.rest import Page, Params, Shop
+from fashion_pipeline.shop.sweep import Listing, sweep
+from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile
+from fashion_pipeline_tests.shop.recordings import body, replay
+from fashion_pipeline_tests.shop.test_read import Silent, without
+from fashion_pipeline_tests.shop.test_rest import poisoned
+
+LONG_AGO = NOW - timedelta(days=30)
+
+
+def listed(listing: Listing) -> list[int]:
+    return [payload["id"] for payload in listing.payloads]
+
+
+async def test_everything_is_listed(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A sweep brings every product of every status, trash included, page after page, and a cursor to go on from."""
+    ids = add_many(model, 230, modified=LONG_AGO)
+    model.edit(ids[5], status="draft")
+    model.trash(ids[7])
+    told: list[tuple[int, int | None]] = []
+    listing = await sweep(shop, clock=clock, progress=lambda done, total: told.append((done, total)))
+    assert sorted(listed(listing)) == ids
+    assert listing.ids == {str(key) for key in ids}
+    assert (listing.complete, listing.doubt, listing.empty) == (True, "", False)
+    assert listing.cursor == NOW - OVERLAP
+    assert told[0] == (100, 229)
+    assert told[-1] == (230, 230)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda model, ids: model.trash(ids[3]),
+        lambda model, ids: model.force_delete(ids[3]),
+        lambda model, _: model.add(created=LONG_AGO),
+    ],
+    ids=["trash", "delete", "insert"],
+)
+async def test_a_change_while_reading(
+    event: Callable[[ModelShop, list[int]], object], shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """A listing whose total changed between pages is not believed, but read again."""
+    ids = add_many(model, 450, modified=LONG_AGO)
+    meanwhile(model, at_4=lambda: event(model, ids))
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert {payload["id"] for payload in listing.payloads} == set(model.products)
+    assert len(model.asked) == 11
+
+
+async def test_a_departure_hidden_by_an_arrival(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product that leaves as another is created keeps the total, and pulls a third over a page's edge: read again."""
+    ids = add_many(model, 450, modified=LONG_AGO)
+
+    def swap() -> None:
+        model.force_delete(ids[3])
+        model.clock.advance(2)
+        model.add()
+
+    meanwhile(model, at_2=swap)
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert {payload["id"] for payload in listing.payloads} == set(model.products)
+
+
+async def test_a_shop_that_never_rests(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """After three listings that disagree nothing is concluded from absence, and nothing seen is thrown away."""
+    ids = add_many(model, 230, modified=LONG_AGO)
+    events = {f"at_{number}": lambda: model.force_delete(min(model.products)) for number in (2, 5, 8)}
+    meanwhile(model, **events)
+    listing = await sweep(shop, clock=clock)
+    assert not listing.complete
+    assert "changed while they were read" in listing.doubt
+    assert {payload["id"] for payload in listing.payloads} >= set(ids) & set(model.products)
+
+
+async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelShop) -> None:
+    """A listing whose ids repeat is not believed."""
+    add_many(model, 230, modified=LONG_AGO)
+
+    class Shuffled(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            return replace(page, rows=page.rows[-1:] + page.rows[:-1])
+
+    listing = await sweep(Shuffled(shop.store, shop._web), clock=clock)
+    assert not listing.complete
+    assert "step back" in listing.doubt
+
+
+async def test_hidden_products_are_counted(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Short pages are normal: the listing goes on, and is complete."""
+    ids = add_many(model, 230, modified=LONG_AGO)
+
+    class Hiding(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            return replace(page, rows=tuple(row for row in page.rows if row["id"] > ids[99]))
+
+    listing = await sweep(Hiding(shop.store, shop._web), clock=clock)
+    assert listed(listing) == ids[100:]
+    assert listing.complete
+
+
+async def test_no_total(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Without X-WP-Total everything is read, and no absence is believed."""
+    ids = add_many(model, 230, modified=LONG_AGO)
+    listing = await sweep(Silent(shop.store, shop._web), clock=clock)
+    assert listed(listing) == ids
+    assert not listing.complete
+    assert "X-WP-Total" in listing.doubt
+
+
+async def test_one_bad_product(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product that cannot be encoded is there, unreadable; the listing is complete all the same."""
+    ids = add_many(model, 130, modified=LONG_AGO)
+    model.fault = poisoned(model, ids[17])
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert listing.unreadable == {str(ids[17])}
+    assert listing.ids == {str(key) for key in ids}
+    assert listed(listing) == [key for key in ids if key != ids[17]]
+
+
+async def test_trashed_in_between(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product trashed after it was listed is listed in the trash too, and that counts."""
+    ids = add_many(model, 3, modified=LONG_AGO)
+    meanwhile(model, at_2=lambda: model.trash(ids[1]))
+    listing = await sweep(shop, clock=clock)
+    assert [payload["status"] for payload in listing.payloads] == ["publish", "trash", "publish"]
+
+
+async def test_an_empty_shop(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A shop with nothing but trash is empty."""
+    model.trash(model.add())
+    listing = await sweep(shop, clock=clock)
+    assert listing.empty
+    assert listing.complete
+
+
+async def test_a_shop_that_ignores_page(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """The same page for ever ends in an error that says so."""
+    add_many(model, 230, modified=LONG_AGO)
+    model.fault = without("page", "page=1")
+    with pytest.raises(ShopProtocolError, match="whatever page is asked for"):
+        await sweep(shop, clock=clock)
+
+
+async def test_an_interrupted_sweep(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A shop that goes into maintenance half-way ends the sweep with an error: nothing is concluded."""
+    add_many(model, 330, modified=LONG_AGO)
+
+    def fault(request: Request) -> Response | None:
+        return replay("err_503_maintenance") if "&page=3&" in request.url.query else None
+
+    model.fault = fault
+    with pytest.raises(ShopUnavailable, match="600 s"):
+        await sweep(shop, clock=clock)
+
+
+async def test_recorded_pages(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Three recorded pages, as pages of one listing, are read in order, and a total that they share is believed."""
+    names = ["products_page1_id_asc", "products_page2_id_asc", "products_last_page_id_asc"]
+
+    def fault(request: Request) -> Response:
+        query = parse_qs(request.url.query)
+        trash = query["status"] == ["trash"]
+        response = replay("products_beyond_last" if trash else names[int(query["page"][0]) - 1])
+        response.headers["x-wp-total"] = "0" if trash else "300"
+        return response
+
+    model.fault = fault
+    listing = await sweep(shop, clock=clock)
+    assert listed(listing) == [row["id"] for name in names for row in body(name)]
+    assert listing.complete
