@@ -133,11 +133,13 @@ class _Cluster:
         return f"postgresql+psycopg://postgres@/{database}?host={quote(str(self.socket_directory), safe='')}"
 
     def answers(self, database: str) -> bool:
-        """Whether the server is there and has the database."""
+        """Whether the server is there, is not about to stop, and has the database."""
         import psycopg
 
         directory = self.socket_directory
         if directory is None or not (directory / SOCKET_NAME).exists():
+            return False
+        if not _is_locked(self.root / "supervisor.lock"):  # a server that has lost its supervisor is stopping
             return False
         try:
             psycopg.connect(host=str(directory), user="postgres", dbname=database, connect_timeout=10).close()
@@ -294,9 +296,10 @@ def _programs() -> dict[int, Path]:
 
 
 def _is_locked(path: Path) -> bool:
+    """Whether somebody holds a lock alone; who looks takes it shared, so that two who look do not see each other."""
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
@@ -335,7 +338,7 @@ class _Supervisor:
     def run(self) -> None:
         """Detach, serve, and return when nobody needs the server any more."""
         alive = (self.root / "supervisor.lock").open("a")
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._wait_for(alive)  # not long: somebody may be looking whether it is held
         if os.fork():  # the lock goes with the child: when this process ends, the supervisor is known to live
             os._exit(0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -400,7 +403,7 @@ class _Supervisor:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    self._say("processes of an earlier server are still alive; giving up")
+                    self._say(f"processes of an earlier server are still alive and hold {lock.name}; giving up")
                     raise
                 time.sleep(POLL_S)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
+import select
 import signal
 import subprocess
 import sys
@@ -20,7 +20,7 @@ import pytest
 from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, LockTimeout, SettingsError
 from fashion_pipeline.local import embedded_postgres, local_qdrant
 from fashion_pipeline.storage import Home, file_lock
-from fashion_pipeline.unprivileged import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, server_account
+from fashion_pipeline.unprivileged import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, becoming, server_account
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +37,7 @@ with embedded_postgres(Home(sys.argv[1])) as url:
 def ask(url: str, statement: str) -> object:
     """Return the one value a statement selects."""
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-        found = connection.execute(statement)  # type: ignore[call-overload]
+        found = connection.execute(statement)
         row = found.fetchone() if found.description else None
         return None if row is None else row[0]
 
@@ -48,6 +48,16 @@ def pid_of(home: Home, what: str) -> int:
     if what == "server":
         return server
     return int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def kill(numbers: list[int]) -> None:
+    """Kill processes that are not ours to reap, and return when they are dead."""
+    opened = [os.pidfd_open(number) for number in numbers]
+    for descriptor in opened:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    for descriptor in opened:
+        select.select([descriptor], [], [])
+        os.close(descriptor)
 
 
 @contextmanager
@@ -119,8 +129,7 @@ def test_a_killed_server_or_supervisor_comes_back_with_every_row(home: Home, vic
     """Whatever is killed, the next use finds a server, recovered, although the dead are not even reaped yet."""
     with embedded_postgres(home) as url:
         ask(url, "CREATE TABLE kept AS SELECT generate_series(1, 1000)")
-        for number in [pid_of(home, victim) for victim in victims]:
-            os.kill(number, signal.SIGKILL)
+        kill([pid_of(home, victim) for victim in victims])
         with embedded_postgres(home) as again:
             assert ask(again, "SELECT count(*) FROM kept") == 1000
     wait_until_nothing_runs(home)
@@ -174,8 +183,8 @@ def test_root_lends_the_least_capability_that_lets_the_server_through(tmp_path: 
     """None where everybody may walk, reading past closed directories, and more only for a closed program."""
     program = tmp_path / "bin" / "postgres"
     program.parent.mkdir()
-    program.touch(mode=0o755)
-    os.chmod(program, 0o755)  # noqa: PTH101 - whatever the umask
+    program.touch()
+    program.chmod(0o711)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     account = server_account(enter=[closed], execute=program)
@@ -194,15 +203,14 @@ def test_root_lends_the_least_capability_that_lets_the_server_through(tmp_path: 
 def test_an_ordinary_user_runs_it_as_itself() -> None:
     """Without root there is nothing to become; the server belongs to who started it."""
     with tempfile.TemporaryDirectory() as directory:
+        # Root plays another user, who may have to read past a closed directory to find Python.
+        account = server_account(enter=[ROOT, Path(os.__file__)], execute=Path(sys.executable).resolve())
+        owner = os.geteuid() if account is None else account.uid
+        os.chown(directory, owner, -1)
         home = Home(directory)
-        target = pwd.getpwuid(os.geteuid()) if os.geteuid() != 0 else pwd.getpwnam("nobody")
-        if os.geteuid() == 0:
-            os.chown(directory, target.pw_uid, target.pw_gid)
-        script = (
-            "import os, sys\nif os.geteuid() == 0: os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))\n" + USE
-        )
         ended = subprocess.run(
-            [sys.executable, "-c", script, str(home.root), str(target.pw_uid), str(target.pw_gid)],
+            [sys.executable, "-c", USE, directory],
+            preexec_fn=becoming(account, death_signal=signal.SIGKILL),
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -210,7 +218,7 @@ def test_an_ordinary_user_runs_it_as_itself() -> None:
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
-        assert (home.local("postgres") / "data").stat().st_uid == target.pw_uid
+        assert (home.local("postgres") / "data").stat().st_uid == owner
         wait_until_nothing_runs(home)
 
 
