@@ -2,7 +2,8 @@
 
 Each takes the tables above it, calls its domain, and returns its own table with what it counted.
 Comparing whole inputs with applied state is the domain's work: nothing here depends on what
-another asset, or another run, changed.
+another asset, or another run, changed. What talks to a network is imported inside the functions, so that
+the location loads at the price of Dagster itself.
 """
 
 import time
@@ -25,16 +26,9 @@ from fashion_pipeline.defs.resources import (
     home,
 )
 from fashion_pipeline.embedding.encode import embed_images
-from fashion_pipeline.images.fetch import fetch_images
 from fashion_pipeline.images.quality import judge_images, render_blob
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
-from fashion_pipeline.shop.catalogue import read_catalogue
 from fashion_pipeline.sinks.desired import desired_state
-from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes
-from fashion_pipeline.sinks.points import apply_points
-from fashion_pipeline.sinks.points import first_seen as first_seen_in_qdrant
-from fashion_pipeline.sinks.postgres import apply_rows, first_seen, live_counts, live_ids
-from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +69,8 @@ async def raw_products(
 
     Reads what changed since the last run; the first time, and in a sweep, everything.
     """
+    from fashion_pipeline.shop.catalogue import read_catalogue
+
     started = time.monotonic()
     previous = tables.previous(context)
     async with shop.open(run) as opened:
@@ -104,6 +100,8 @@ async def fetched_images(
     A picture whose address and date in the shop are unchanged costs no request; in a sweep a
     seventh of them is asked for again, conditionally.
     """
+    from fashion_pipeline.images.fetch import fetch_images
+
     started = time.monotonic()
     async with images.open(run) as web:
         table, counts = await fetch_images(
@@ -198,6 +196,9 @@ async def postgres_products(
     Decides which removals are held back for a person's consent, and publishes every product's
     outcome in ``product_outcomes``.
     """
+    from fashion_pipeline.sinks.outcomes import publish_outcomes
+    from fashion_pipeline.sinks.postgres import apply_rows
+
     started = time.monotonic()
     desired = desired_state(
         store=run.store,
@@ -241,6 +242,11 @@ async def qdrant_points(
 
     Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
     """
+    from fashion_pipeline.sinks.outcomes import mark_in_qdrant
+    from fashion_pipeline.sinks.points import apply_points
+    from fashion_pipeline.sinks.postgres import live_counts, live_ids
+    from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
+
     started = time.monotonic()
     fingerprint = embeddings.metadata["fingerprint"]
     desired = desired_state(
@@ -272,6 +278,9 @@ async def qdrant_points(
 
 async def _first_seen(store_id: str, postgres: PostgresResource, qdrant: QdrantResource) -> dict[str, datetime]:
     """When each product was first seen, by the sinks: what survives the loss of every table."""
+    from fashion_pipeline.sinks.points import first_seen as first_seen_in_qdrant
+    from fashion_pipeline.sinks.postgres import first_seen
+
     async with postgres.open() as engine:
         known = await first_seen(engine, store_id)
     with qdrant.open() as client:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,9 +14,10 @@ from fashion_pipeline.defs.resources import PARTITION_TAG, open_shop
 from fashion_pipeline.errors import FashionError, StoresFileError
 from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.settings import DEFAULT_SWEEP, Settings, Store
-from fashion_pipeline.shop.news import Recent, recent_changes
-from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.storage import digest
+
+if TYPE_CHECKING:
+    from fashion_pipeline.shop.news import Recent
 
 TICK_DEADLINE_S = 30.0
 STORES_AT_ONCE = 50
@@ -61,8 +62,11 @@ def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-async def _ask_all(asked: Mapping[str, Store], memory: Mapping[str, Any]) -> dict[str, Recent | str]:
+async def _ask_all(asked: Mapping[str, Store], memory: Mapping[str, Any]) -> "dict[str, Recent | str]":
     """Return each shop's recent changes, or the sentence that says why there is no answer."""
+    from fashion_pipeline.shop.news import recent_changes
+    from fashion_pipeline.shop.read import OVERLAP
+
     turns = asyncio.Semaphore(STORES_AT_ONCE)
     answers: dict[str, Recent | str] = dict.fromkeys(asked, f"no answer within {TICK_DEADLINE_S:g} s")
 

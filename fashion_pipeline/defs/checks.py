@@ -4,14 +4,17 @@ import dagster as dg
 
 from fashion_pipeline.defs.assets import qdrant_points
 from fashion_pipeline.defs.resources import ModelResource, PostgresResource, QdrantResource
-from fashion_pipeline.sinks.points import primary_counts
-from fashion_pipeline.sinks.postgres import live_counts
-from fashion_pipeline.sinks.qdrant import collection_name
 
 
-@dg.asset_check(asset=qdrant_points, description="Every live row has its point in Qdrant, and every point its row.")
+@dg.asset_check(  # type: ignore[arg-type]  # async checks run; the annotation does not know
+    asset=qdrant_points, description="Every live row has its point in Qdrant, and every point its row."
+)
 async def sinks_agree(postgres: PostgresResource, qdrant: QdrantResource, model: ModelResource) -> dg.AssetCheckResult:
     """Compare, for every store, the number of live rows with the number of primary points."""
+    from fashion_pipeline.sinks.points import primary_counts
+    from fashion_pipeline.sinks.postgres import live_counts
+    from fashion_pipeline.sinks.qdrant import collection_name
+
     async with postgres.open() as engine:
         rows = await live_counts(engine)
     with qdrant.open() as client:

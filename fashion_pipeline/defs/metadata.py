@@ -35,7 +35,9 @@ def facts(counts: Any, *, started: float, table: Table[Any] | None = None) -> di
         table: the stage's table, whose outcomes are counted; a sink has none.
     """
     done = {
-        name: value for name, value in dataclasses.asdict(counts).items() if isinstance(value, int | dict | list | tuple)
+        name: value
+        for name, value in dataclasses.asdict(counts).items()
+        if isinstance(value, int | dict | list | tuple)
     }
     metadata: dict[str, Any] = {SECONDS: round(time.monotonic() - started, 3), COUNTS: dg.MetadataValue.json(done)}
     metadata.update({f"{COUNTS}/{name}": value for name, value in done.items() if isinstance(value, int)})

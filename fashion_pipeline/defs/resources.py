@@ -16,10 +16,7 @@ from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.local import embedded_postgres
 from fashion_pipeline.outcomes import Clock, SystemClock
 from fashion_pipeline.settings import Settings, Store
-from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors
-from fashion_pipeline.web.client import Web, user_agent
-from fashion_pipeline.web.guard import Guard
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -27,6 +24,8 @@ if TYPE_CHECKING:
 
     from fashion_pipeline.embedding.encode import Encoder
     from fashion_pipeline.embedding.load import Checkpoint
+    from fashion_pipeline.shop.rest import Shop
+    from fashion_pipeline.web.client import Web
 
 PARTITION_TAG = "dagster/partition"
 
@@ -102,7 +101,10 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
 
 
 @contextlib.asynccontextmanager
-async def _web(store: Store, clock: Clock) -> AsyncIterator[Web]:
+async def _web(store: Store, clock: Clock) -> AsyncIterator["Web"]:
+    from fashion_pipeline.web.client import Web, user_agent
+    from fashion_pipeline.web.guard import Guard
+
     settings = Settings.read()
     async with Web(
         guard=Guard.of(store),
@@ -115,8 +117,10 @@ async def _web(store: Store, clock: Clock) -> AsyncIterator[Web]:
 
 
 @contextlib.asynccontextmanager
-async def open_shop(store: Store, clock: Clock) -> AsyncIterator[Shop]:
+async def open_shop(store: Store, clock: Clock) -> AsyncIterator["Shop"]:
     """Open a store's REST API; its keys come from the environment at this moment."""
+    from fashion_pipeline.shop.rest import Shop
+
     async with _web(store, clock) as web:
         yield Shop(store, web)
 
@@ -125,7 +129,7 @@ class ShopResource(dg.ConfigurableResource["ShopResource"]):
     """The WooCommerce shop of the run's store."""
 
     @contextlib.asynccontextmanager
-    async def open(self, run: StoreRun) -> AsyncIterator[Shop]:
+    async def open(self, run: StoreRun) -> AsyncIterator["Shop"]:
         """Open the shop's REST API."""
         async with open_shop(run.store, run.clock) as shop:
             yield shop
@@ -135,7 +139,7 @@ class ImagesResource(dg.ConfigurableResource["ImagesResource"]):
     """Pictures: the guarded way to fetch them, and where their bytes and pixels lie."""
 
     @contextlib.asynccontextmanager
-    async def open(self, run: StoreRun) -> AsyncIterator[Web]:
+    async def open(self, run: StoreRun) -> AsyncIterator["Web"]:
         """Open connections to the hosts of a store's pictures."""
         async with _web(run.store, run.clock) as web:
             yield web
