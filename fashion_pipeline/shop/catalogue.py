@@ -18,11 +18,10 @@ from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.merge import Merge, Seen, is_gone
-from fashion_pipeline.shop.read import is_to_be_asked_again, read_changes
+from fashion_pipeline.shop.read import read_changes
 from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, at_once
 from fashion_pipeline.shop.sweep import Listing, Progress
 from fashion_pipeline.shop.sweep import sweep as read_everything
-from fashion_pipeline.storage import digest
 
 _MOST_UNAVAILABLE = 5
 
@@ -52,8 +51,8 @@ class ReadCounts:
         publishable: rows whose outcome is ok.
         rows: of the table.
         complete: a sweep whose listing could be believed; False for an incremental read.
-        held: why removals wait for a person's consent; empty where none do.
-        doubt: why a sweep is not complete.
+        held: why removals wait for a person's consent since the last sweep; empty where none do.
+        doubt: why the last sweep's listing could not be believed.
     """
 
     read: str
@@ -88,28 +87,25 @@ async def read_catalogue(
     Args:
         store: decides about pictures, prices of 0 and the currency.
         shop: the store's API.
-        previous: the table of the last read; None, an unfinished first read, or another address,
-            currency or choice of pictures in ``stores.yaml`` make this a sweep.
+        previous: the table of the last read; without one, or with another address, currency or
+            choice of pictures in ``stores.yaml`` than then, this is a sweep.
         clock: dates rows; cursors follow the shop's own.
         sweep: read everything, and conclude from absence.
         allow_removals: a person's consent to what would otherwise be held: removals after an
             empty listing or a changed address.
         known_first_seen: by external id, when the sinks first saw a product.
-        progress: told while pages come.
+        progress: told while the pages of a sweep come.
 
     Returns:
-        The table, its metadata ``cursor``, ``read``, ``currency``, ``store_url``, ``images``,
-        ``read_at``, ``complete``, ``doubt``, ``held`` and ``restarted``; and what was done.
+        The table and what was done. The table's metadata: ``read``, ``read_at``, ``cursor``,
+        ``currency``, ``store_url``, ``images``, ``restarted``; and of the last sweep ``held`` and
+        ``doubt``.
 
     Raises:
         ShopError: the shop cannot be read; nothing is concluded.
     """
     metadata = dict(previous.metadata) if previous else {}
     before = {row.external_id: row for row in previous.rows} if previous else {}
-    changes, cursor = None, _cursor(metadata)
-    currency = metadata.get("currency", "")
-    if not sweep and cursor is not None and not _settings_changed(store, metadata):
-        changes = await read_changes(shop, cursor, before, clock=clock)
     merge = Merge(
         store=store,
         before=before,
@@ -117,66 +113,25 @@ async def read_catalogue(
         known_first_seen=known_first_seen or {},
         restarted={key: datetime.fromisoformat(at) for key, at in _load(metadata.get("restarted")).items()},
     )
-    held, doubt = "", ""
+    changes, cursor = None, _cursor(metadata)
+    if not sweep and cursor is not None and not _settings_changed(store, metadata):
+        changes = await read_changes(shop, cursor, before, clock=clock)
     if changes is not None:
-        seen = Seen(changes.payloads, unreadable=changes.unreadable)
-        after = merge.apply(seen, currency=currency)
-        listed, cursor, held = changes.listed, changes.cursor, metadata.get("held", "")
+        after = merge.apply(Seen(changes.payloads, unreadable=changes.unreadable), currency=metadata["currency"])
+        metadata |= {"read": "incremental", "cursor": changes.cursor.isoformat()}
+        listed = changes.listed
     else:
         currency = await shop.currency()
         listing = await read_everything(shop, clock=clock, progress=progress)
-        moved_from = metadata.get("store_url", store.url) if before else store.url
-        after, held = await _conclude(
-            shop, listing, merge, currency=currency, moved_from=moved_from, allow_removals=allow_removals
+        after, concluded = await _conclude(
+            shop, listing, merge, metadata=metadata, currency=currency, allow_removals=allow_removals
         )
-        if not held or allow_removals:
-            metadata["store_url"] = store.url
-        listed, doubt = len(listing.ids), listing.doubt
-        if listing.complete or moved_from != store.url:
-            cursor = listing.cursor if listing.complete else None
-    metadata |= {
-        "read": "incremental" if changes else "sweep",
-        "currency": currency,
-        "images": store.images,
-        "read_at": clock.now().isoformat(),
-        "complete": json.dumps(changes is None and not doubt),
-        "doubt": doubt,
-        "held": held,
-        "restarted": json.dumps({key: at.isoformat() for key, at in merge.restarted.items()}),
-    }
-    metadata["cursor"] = cursor.isoformat() if cursor else ""
+        metadata |= concluded
+        listed = len(listing.ids)
+    metadata["read_at"] = clock.now().isoformat()
+    metadata["restarted"] = json.dumps({key: at.isoformat() for key, at in merge.restarted.items()})
     table = Table(tuple(sorted(after.values(), key=_in_order)), metadata)
     return table, _count(before, after, metadata, listed=listed)
-
-
-async def news(*, store: Store, shop: Catalogue, previous: Table[Product] | None, clock: Clock) -> str:
-    """Say whether a read would find anything: a digest of the news, ``""`` for none.
-
-    The same news have the same digest. Costs two small requests where nothing changed.
-
-    Raises:
-        ShopError: the shop cannot be read.
-    """
-    if previous is None:
-        return digest({"store": store.id, "news": "never read"})
-    before = {row.external_id: row for row in previous.rows}
-    cursor = _cursor(previous.metadata)
-    changed = _settings_changed(store, previous.metadata)
-    if cursor is None or changed:
-        # A held change of address is no news: it waits for a person, or for the next sweep.
-        held = previous.metadata.get("held") and set(changed) <= {"store_url"}
-        return "" if held else digest({"store": store.id, "cursor": str(cursor), **changed})
-    again = {key: row for key, row in before.items() if is_to_be_asked_again(row, clock.now())}
-    if again:
-        return digest({key: f"ask again at {row.outcome.next_retry_at}" for key, row in again.items()})
-    changes = await read_changes(shop, cursor, before, clock=clock)
-    if changes is None:
-        return digest({"store": store.id, "clock went back behind": cursor.isoformat()})
-    merge = Merge(store=store, before=before, now=clock.now(), known_first_seen={}, restarted={})
-    seen = Seen(changes.payloads, unreadable=changes.unreadable)
-    after = merge.apply(seen, currency=previous.metadata["currency"])
-    differing = {key: row for key, row in after.items() if key not in before or not _same(before[key], row)}
-    return digest({key: _fingerprint(row) for key, row in differing.items()}) if differing else ""
 
 
 async def _conclude(
@@ -184,31 +139,38 @@ async def _conclude(
     listing: Listing,
     merge: Merge,
     *,
+    metadata: Mapping[str, str],
     currency: str,
-    moved_from: str,
     allow_removals: bool,
-) -> tuple[dict[str, Product], str]:
-    """Return what a listing makes of the rows, and what is held for a person's consent."""
+) -> tuple[dict[str, Product], dict[str, str]]:
+    """Return what a listing makes of the rows, and what is to be remembered of the sweep."""
     seen = Seen(listing.payloads, unreadable=dict.fromkeys(listing.unreadable, CULPRIT))
+    here, there = merge.store.url, metadata.get("store_url", merge.store.url)
+    moved = here != there and bool(merge.before)
+    remembered = {"read": "sweep", "doubt": listing.doubt, "held": ""}
+    if listing.complete or moved or not metadata.get("cursor"):
+        remembered["cursor"] = listing.cursor.isoformat()
     live = sum(row.outcome.ok for row in merge.before.values())
     if listing.empty and live and not allow_removals:
-        return dict(merge.before), (
+        remembered["held"] = (
             f"the shop lists no product, {live} are known: nothing is removed; if the shop is empty indeed, "
             "run again with --allow-removals"
         )
-    if moved_from != merge.store.url and not allow_removals:
-        after = merge.apply(seen, currency=currency)
-        after, held = merge.keep_live(after, listing.ids)
-        return after, (
-            f"the store's url changed from {moved_from} to {merge.store.url} and {held} products would be removed or "
-            "replaced: they are kept; if it is the right shop, run again with --allow-removals"
-            if held
-            else ""
+        return dict(merge.before), remembered
+    remembered |= {"currency": currency, "images": merge.store.images, "store_url": here}
+    if not moved or allow_removals:
+        absent = [key for key, row in merge.before.items() if key not in listing.ids and not is_gone(row)]
+        if listing.complete and absent:
+            seen = await _ask_for(shop, absent, seen)
+        return merge.apply(seen, currency=currency), remembered
+    after, held = merge.keep_live(merge.apply(seen, currency=currency), listing.ids)
+    if held:
+        remembered["store_url"] = there
+        remembered["held"] = (
+            f"the store's url changed from {there} to {here} and {held} products would be removed or replaced: "
+            "they are kept; if it is the right shop, run again with --allow-removals"
         )
-    absent = [key for key, row in merge.before.items() if key not in listing.ids and not is_gone(row)]
-    if listing.complete and absent:
-        seen = await _ask_for(shop, absent, seen)
-    return merge.apply(seen, currency=currency), ""
+    return after, remembered
 
 
 async def _ask_for(shop: Catalogue, absent: list[str], seen: Seen) -> Seen:
@@ -260,15 +222,6 @@ def _in_order(row: Product) -> tuple[int, str]:
     return len(row.external_id), row.external_id
 
 
-def _same(one: Product, other: Product) -> bool:
-    return _fingerprint(one) == _fingerprint(other)
-
-
-def _fingerprint(row: Product) -> str:
-    reasons = ",".join(row.outcome.reasons)
-    return f"{row.content_hash} {row.modified_in_shop_at} {row.outcome.status} {reasons}"
-
-
 def _count(
     before: Mapping[str, Product], after: Mapping[str, Product], metadata: Mapping[str, str], *, listed: int
 ) -> ReadCounts:
@@ -293,7 +246,7 @@ def _count(
         unreadable=now(Reason.UNREADABLE),
         publishable=sum(row.outcome.ok for row in after.values()),
         rows=len(after),
-        complete=metadata["complete"] == "true",
+        complete=metadata["read"] == "sweep" and not metadata["doubt"],
         held=metadata["held"],
         doubt=metadata["doubt"],
     )

@@ -14,7 +14,9 @@ class Recent:
     """What changed lately, as far as one page each of the shop and its trash shows.
 
     Attributes:
-        rows: ``"<id> <modified> <status>"`` of each product.
+        rows: ``"<id> <modified> <status>"`` of each product; where there are more than a page
+            shows (a hundred imported with dates in the future would hide everything else), also
+            how many.
         at: the shop's clock, or ours where it sends none.
     """
 
@@ -45,4 +47,6 @@ async def recent_changes(shop: Pages, since: datetime, *, clock: Clock) -> Recen
         )
         at = at or page.date
         rows.update(f"{row.get('id')} {row.get('date_modified_gmt')} {row.get('status')}" for row in page.rows)
+        if page.total is not None and page.total > PER_PAGE:
+            rows.add(f"{page.total} in all, {status}")
     return Recent(frozenset(rows), at or clock.now())

@@ -77,7 +77,7 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     trash = _Slide(shop, "trash", cursor)
     await trash.read()
     settled_before = cursor + OVERLAP - _SETTLED
-    again = {key for key, product in known.items() if is_to_be_asked_again(product, clock.now())}
+    again = {key for key, product in known.items() if _is_to_be_asked_again(product, clock.now())}
     due = {key for key, product in known.items() if _is_due(product, now)}
     wanted = {"trash": _news(trash.seen, known, settled_before, now)}
     wanted["any"] = _news(live.seen, known, settled_before, now) | ((due | again) - set(trash.seen))
@@ -91,7 +91,7 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     return Changes(payloads, now - OVERLAP, len(live.seen.keys() | trash.seen.keys()), unreadable)
 
 
-def is_to_be_asked_again(product: Product, now: datetime) -> bool:
+def _is_to_be_asked_again(product: Product, now: datetime) -> bool:
     """Whether a product could not be read and it is time to try again."""
     look_again_at = product.outcome.next_retry_at
     return Reason.UNREADABLE in product.outcome.reasons and look_again_at is not None and look_again_at <= now

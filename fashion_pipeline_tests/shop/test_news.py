@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.shop.news import recent_changes
+from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many
+
+SINCE = NOW - timedelta(minutes=15)
+
+
+async def test_recent_changes(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """An edit, a new status and a product in the trash each make a row that was not there before."""
+    edited, drafted, trashed = add_many(model, 3, modified=NOW - timedelta(minutes=5), every_s=0)
+    before = await recent_changes(shop, SINCE, clock=clock)
+    assert len(before.rows) == 3
+    assert before.at == NOW
+    assert before == await recent_changes(shop, SINCE, clock=clock)
+    model.edit_silently(drafted, status="draft")
+    model.edit(edited)
+    model.trash(trashed)
+    after = await recent_changes(shop, SINCE, clock=clock)
+    assert {row.split()[0] for row in after.rows - before.rows} == {str(edited), str(drafted), str(trashed)}
+
+
+async def test_what_is_quiet(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A shop in which nothing happened lately has no rows, for two requests without bodies."""
+    add_many(model, 3, modified=NOW - timedelta(days=5))
+    assert not (await recent_changes(shop, SINCE, clock=clock)).rows
+    assert [asked.path for asked in model.asked] == ["/atelier/wp-json/wc/v3/products"] * 2
+    assert all("_fields=id%2Cstatus%2Cdate_modified_gmt" in asked.query for asked in model.asked)
+
+
+async def test_a_page_full_of_future(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A change is news although a hundred products dated in the future stand before it."""
+    add_many(model, 120, modified=NOW + timedelta(days=900))
+    (product,) = add_many(model, 1, modified=NOW - timedelta(days=5))
+    before = await recent_changes(shop, SINCE, clock=clock)
+    model.edit(product)
+    assert (await recent_changes(shop, SINCE, clock=clock)).rows - before.rows
