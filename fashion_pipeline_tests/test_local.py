@@ -144,6 +144,7 @@ def test_a_stale_pid_file_that_names_a_stranger_is_no_obstacle(home: Home) -> No
     (data / "postmaster.pid").write_text(f"{os.getppid()}\n{data}\n0\n5432\n/tmp\n\n  \nready\n")
     with embedded_postgres(home) as url:
         assert ask(url, "SELECT 1") == 1
+    wait_until_nothing_runs(home)
 
 
 def test_many_processes_may_start_it_at_once(home: Home) -> None:
@@ -164,13 +165,19 @@ def test_data_of_another_major_version_is_refused(home: Home) -> None:
 
 
 def test_a_server_that_cannot_start_says_why(home: Home) -> None:
-    """The end of the server's own log is in the sentence."""
+    """The end of the server's own log is in the sentence; once that is seen to, it starts."""
     with embedded_postgres(home):
         pass
     wait_until_nothing_runs(home)
-    (home.local("postgres") / "data" / "postgresql.conf").write_text("nonsense = 1\n")
+    configuration = home.local("postgres") / "data" / "postgresql.conf"
+    before = configuration.read_text()
+    configuration.write_text("nonsense = 1\n")
     with pytest.raises(DatabaseUnavailable, match="nonsense"), embedded_postgres(home):
         pass
+    configuration.write_text(before)
+    with embedded_postgres(home) as url:
+        assert ask(url, "SELECT 1") == 1
+    wait_until_nothing_runs(home)
 
 
 def test_an_object_store_cannot_hold_it() -> None:

@@ -14,7 +14,12 @@ from fashion_pipeline.outcomes import Status
 async def copy_into(
     connection: AsyncConnection, name: str, like: Table, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Put rows into a temporary table that lives as long as the transaction."""
+    """Put rows into a temporary table that lives as long as the transaction, and have it joined whole.
+
+    Nested loops are switched off until the transaction ends: of a table that has just been filled
+    PostgreSQL believes that it is almost empty, and would walk through it once for every row.
+    """
+    await connection.execute(text("SET LOCAL enable_nestloop = off"))
     types = ", ".join(f"{column} {like.c[column].type.compile(connection.dialect)}" for column in columns)
     await connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({types}) ON COMMIT DROP"))
     raw = await connection.get_raw_connection()

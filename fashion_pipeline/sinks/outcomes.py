@@ -36,15 +36,16 @@ async def publish_outcomes(
     """
     told = await_consent(outcomes, withheld, store_id=store_id)
     names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
-    present = "EXISTS (SELECT FROM products p WHERE p.id = d.product_id AND p.archived_at IS NULL)"
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in _OUTCOME_FIELDS)
-    wanted = ", ".join([*(f"d.{name}" for name in names), present])
+    wanted = ", ".join([*(f"d.{name}" for name in names), "p.id IS NOT NULL"])
     theirs = ", ".join(f"o.{name}" for name in [*names, "in_postgres"])
     # All names below are constants of this module.
     statement = f"""
         INSERT INTO product_outcomes ({", ".join(names)}, in_postgres, updated_at)
         SELECT {wanted}, CAST(:now AS timestamptz)
-        FROM desired_outcomes d LEFT JOIN product_outcomes o USING (store_id, external_id)
+        FROM desired_outcomes d
+        LEFT JOIN (SELECT * FROM product_outcomes WHERE store_id = :store_id) o USING (external_id)
+        LEFT JOIN (SELECT id FROM products WHERE store_id = :store_id AND archived_at IS NULL) p ON p.id = d.product_id
         WHERE o.external_id IS NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
         ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
     """  # noqa: S608
@@ -60,7 +61,7 @@ async def publish_outcomes(
                 """),
                 {"store_id": store_id},
             )
-            written = await connection.execute(text(statement), {"now": now})
+            written = await connection.execute(text(statement), {"now": now, "store_id": store_id})
             return written.rowcount + gone.rowcount
 
 
@@ -72,9 +73,13 @@ async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collect
             await copy_into(connection, "present_points", product_outcomes, ["product_id"], rows)
             written = await connection.execute(
                 text("""
-                    UPDATE product_outcomes o SET in_qdrant = NOT in_qdrant
-                    WHERE store_id = :store_id AND in_qdrant IS DISTINCT FROM
-                        EXISTS (SELECT FROM present_points d WHERE d.product_id = o.product_id)
+                    UPDATE product_outcomes o SET in_qdrant = seen.present
+                    FROM (
+                        SELECT external_id, d.product_id IS NOT NULL AS present
+                        FROM product_outcomes LEFT JOIN present_points d USING (product_id)
+                        WHERE store_id = :store_id
+                    ) seen
+                    WHERE o.store_id = :store_id AND o.external_id = seen.external_id AND o.in_qdrant <> seen.present
                 """),
                 {"store_id": store_id},
             )

@@ -176,7 +176,7 @@ async def apply_rows(
                     return RowCounts()
             await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
             removals = await _removals(connection, store_id, live, now, allow=allow_removals)
-            written = await _upsert(connection, now)
+            written = await _upsert(connection, store_id, now)
             await _archive(connection, store_id, removals.archived, now)
             if allow_removals and removals.archived:
                 await _remember(connection, store_id, _CONSENT, now.isoformat())
@@ -191,7 +191,7 @@ async def apply_rows(
 async def _removals(connection: AsyncConnection, store_id: str, live: int, now: datetime, *, allow: bool) -> Removals:
     leaving = await connection.execute(
         text("""
-            SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (store_id, external_id)
+            SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (external_id)
             WHERE p.store_id = :store_id AND p.archived_at IS NULL AND d.external_id IS NULL
         """),
         {"store_id": store_id},
@@ -206,7 +206,7 @@ async def _removals(connection: AsyncConnection, store_id: str, live: int, now: 
     return guard_removals(leaving.scalars().all(), live=live, recently_archived=int(recently or 0), allow=allow)
 
 
-async def _upsert(connection: AsyncConnection, now: datetime) -> int:
+async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> int:
     """Write the rows that differ, archived ones that came back among them."""
     columns = ", ".join(ROW_FIELDS)
     theirs = ", ".join(f"p.{name}" for name in ROW_FIELDS)
@@ -216,12 +216,12 @@ async def _upsert(connection: AsyncConnection, now: datetime) -> int:
     statement = f"""
         INSERT INTO products ({columns}, updated_at)
         SELECT {wanted}, CAST(:now AS timestamptz)
-        FROM desired_rows d LEFT JOIN products p USING (store_id, external_id)
+        FROM desired_rows d LEFT JOIN (SELECT * FROM products WHERE store_id = :store_id) p USING (external_id)
         WHERE p.id IS NULL OR p.archived_at IS NOT NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
         ON CONFLICT (store_id, external_id)
         DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at, archived_at = NULL
     """  # noqa: S608
-    return (await connection.execute(text(statement), {"now": now})).rowcount
+    return (await connection.execute(text(statement), {"now": now, "store_id": store_id})).rowcount
 
 
 async def _archive(connection: AsyncConnection, store_id: str, leaving: Collection[str], now: datetime) -> None:
