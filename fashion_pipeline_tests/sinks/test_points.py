@@ -19,6 +19,7 @@ from fashion_pipeline.sinks.points import (
     apply_points,
     apply_product,
     first_seen,
+    primary_counts,
     purge_points,
     read_points,
     refresh_points,
@@ -222,3 +223,11 @@ def test_points_remember_when_a_product_was_first_seen(client: QdrantClient, col
     put(client, made)
     assert first_seen(client, STORE) == {"1": NOW}
     assert first_seen(client, "maison-sud") == {}
+
+
+def test_primary_points_are_counted_by_store(client: QdrantClient, collection: str, tmp_path: Path) -> None:
+    """Further pictures do not count: the number is to be compared with PostgreSQL's live rows."""
+    put(client, shop(tmp_path / "north", store=store(images="all")).add(product("1", pictures=3), product("2")))
+    put(client, shop(tmp_path / "south", 1, store=store("maison-sud")))
+    counts = primary_counts(client, collection, [STORE, "maison-sud", "nobody"])
+    assert (counts[STORE], counts["maison-sud"], counts.get("nobody", 0)) == (2, 1, 0)
