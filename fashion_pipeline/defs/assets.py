@@ -161,12 +161,13 @@ def embeddings(
     The model is loaded only when a picture has no vector of its fingerprint yet.
     """
     started = time.monotonic()
+    blobs, pixels = images.blobs, images.pixels
 
     def read_pixels(sha256: str) -> "np.ndarray":
-        cached = images.pixels.get(sha256)
+        cached = pixels.get(sha256)
         if cached is not None:
             return cached
-        return render_blob(images.blobs.get(sha256), max_pixels=run.store.quality.max_pixels)
+        return render_blob(blobs.get(sha256), max_pixels=run.store.quality.max_pixels)
 
     table, counts = embed_images(
         sha256s=[row.sha256 for row in quality_passed.rows if row.outcome.ok],
@@ -176,7 +177,7 @@ def embeddings(
         read_pixels=read_pixels,
         encoder=model.encoder,
         clock=run.clock,
-        embedded=images.pixels.drop,
+        embedded=pixels.drop,
         progress=run.progress("embeddings"),
     )
     return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
@@ -243,9 +244,9 @@ async def qdrant_points(
     Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
     """
     from fashion_pipeline.sinks.outcomes import mark_in_qdrant
-    from fashion_pipeline.sinks.points import apply_points
+    from fashion_pipeline.sinks.points import apply_points, refresh_points
     from fashion_pipeline.sinks.postgres import live_counts, live_ids
-    from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
+    from fashion_pipeline.sinks.qdrant import alias_target, ensure_collection, point_alias
 
     started = time.monotonic()
     fingerprint = embeddings.metadata["fingerprint"]
@@ -271,6 +272,16 @@ async def qdrant_points(
                 live=live,
                 full=run.sweep,
             )
+            shown = alias_target(client)
+            if shown is not None and shown != collection:  # readers still see another model's points: keep them true
+                refresh_points(
+                    client,
+                    collection=shown,
+                    store_id=run.store.id,
+                    desired=desired.points,
+                    digest=desired.points_digest,
+                    live=live,
+                )
             point_alias(client, collection, live_rows=sum((await live_counts(engine)).values()))
         await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
     return dg.MaterializeResult(metadata=facts(counts, started=started))

@@ -5,6 +5,7 @@ from the environment when a run opens what it needs.
 """
 
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, cast
@@ -44,11 +45,17 @@ def postgres_url() -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()
         return
+    with embedded_postgres(Home(settings.home_path)) as url:
+        _migrate_once(url)
+        yield url
+
+
+@functools.cache
+def _migrate_once(url: str) -> None:
+    """Bring the embedded database to this version; a configured one is migrated by its owner."""
     from fashion_pipeline.sinks.migrate import migrate
 
-    with embedded_postgres(Home(settings.home_path)) as url:
-        migrate(url)
-        yield url
+    migrate(url)
 
 
 class StoreRun(dg.ConfigurableResource["StoreRun"]):
