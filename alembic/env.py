@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from logging.config import fileConfig
 
+from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from alembic import context
 from fashion_pipeline.local import embedded_postgres
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.migrate import MIGRATION_LOCK, VERSION_TABLE

@@ -307,7 +307,7 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     click.echo("\n".join(store_lines(store_id, report, told)), err=True)
     if withheld := result.counts.get("postgres_products", {}).get("withheld"):
         click.echo(
-            f"  {len(withheld):,} products left at once and are kept until you agree: "
+            f"  {withheld:,} products left at once and are kept until you agree: "
             f"fashion-pipeline ingest {store_id} --allow-removals",
             err=True,
         )

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 import dagster as dg
@@ -12,7 +12,7 @@ from fashion_pipeline.outcomes import Outcome, Status
 from fashion_pipeline.records import Table
 from fashion_pipeline.sinks.desired import ProductOutcome
 
-COUNTS = "this_run"
+THIS_RUN = "this_run/"
 SECONDS = "seconds"
 
 
@@ -34,17 +34,27 @@ def facts(counts: Any, *, started: float, table: Table[Any] | None = None) -> di
         started: ``time.monotonic()`` at the start.
         table: the stage's table, whose outcomes are counted; a sink has none.
     """
-    done = {
-        name: value
-        for name, value in dataclasses.asdict(counts).items()
-        if isinstance(value, int | dict | list | tuple)
-    }
-    metadata: dict[str, Any] = {SECONDS: round(time.monotonic() - started, 3), COUNTS: dg.MetadataValue.json(done)}
-    metadata.update({f"{COUNTS}/{name}": value for name, value in done.items() if isinstance(value, int)})
+    done = {name: _number(value) for name, value in dataclasses.asdict(counts).items()}
+    metadata: dict[str, Any] = {SECONDS: round(time.monotonic() - started, 3)}
+    metadata.update({f"{THIS_RUN}{name}": value for name, value in done.items() if value is not None})
     if table is not None:
         metadata["dagster/row_count"] = len(table.rows)
         metadata.update(_tables(tally(row.outcome for row in table.rows)))
     return metadata
+
+
+def _number(value: Any) -> int | None:
+    """Numbers are plotted over time; of a collection it is the number of its members."""
+    if isinstance(value, int):
+        return int(value)
+    return len(value) if isinstance(value, Sized) and not isinstance(value, str) else None
+
+
+def this_run(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, int]:
+    """Return what a materialization says its run did: the inverse of ``facts``."""
+    return {
+        name.removeprefix(THIS_RUN): int(entry.value) for name, entry in metadata.items() if name.startswith(THIS_RUN)
+    }
 
 
 def standing(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import dagster as dg
 import psutil
 
-from fashion_pipeline.defs.metadata import COUNTS, SECONDS
+from fashion_pipeline.defs.metadata import SECONDS, this_run
 from fashion_pipeline.defs.partitions import stores
+from fashion_pipeline.errors import FashionError
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.storage import Home, put
 
@@ -21,6 +22,8 @@ PROCESS_TAG = "fashion_pipeline/process"
 INSTANCE = """\
 # Written by fashion-pipeline where DAGSTER_HOME names no other instance. Yours to change.
 telemetry:
+  enabled: false
+nux:
   enabled: false
 concurrency:
   pools:
@@ -51,7 +54,7 @@ class StoreResult:
     """
 
     store_id: str
-    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     error: BaseException | None = None
 
@@ -129,18 +132,26 @@ def run_store(
             tags={PROCESS_TAG: _this_process()},
         )
     except BaseException as error:  # noqa: BLE001 - whatever ended the run is the caller's to tell
-        result.error = error
+        result.error = _cause(error)
     for record in opened.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
         event = record.event_log_entry.dagster_event
         if event is None or event.asset_key is None:
             continue
         metadata = event.step_materialization_data.materialization.metadata
         asset = event.asset_key.path[-1]
-        result.counts[asset] = cast("dict[str, Any]", metadata[COUNTS].value)
+        result.counts[asset] = this_run(metadata)
         result.seconds[asset] = cast("float", metadata[SECONDS].value)
     if isinstance(result.error, KeyboardInterrupt | SystemExit):
         raise result.error
     return result
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return our own error where Dagster wrapped it, as it does when a resource cannot be opened."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, FashionError):
+        found = getattr(found, "user_exception", None) or found.__cause__
+    return found or error
 
 
 def _this_process() -> str:

@@ -8,11 +8,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 
 from fashion_pipeline.errors import FashionError, SettingsError
 
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1
+WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: fashion_pipeline.definitions
+      location_name: fashion_pipeline
+"""
 
 
 def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
@@ -31,10 +38,12 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
         except OSError as error:
             msg = f"port {port} on {HOST} is taken ({error.strerror}); name another with --port"
             raise SettingsError(msg) from error
-    module = ["-m", "fashion_pipeline.definitions"]
+    workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
+    workspace.write_text(WORKSPACE, "utf-8")
+    quiet = ["-w", str(workspace), "--log-level", "warning"]
     commands = {
-        "web server": ["dagster_webserver", *module, "--host", HOST, "--port", str(port), "--suppress-warnings"],
-        "daemon": ["dagster", "daemon", "run", *module],
+        "web server": ["dagster_webserver", *quiet, "--host", HOST, "--port", str(port), "--suppress-warnings"],
+        "daemon": ["dagster._daemon", "run", *quiet],
     }
     services = {name: _start(arguments) for name, arguments in commands.items()}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import DamagedFile
@@ -85,10 +85,10 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 @dataclass
 class EmbedCounts:
-    """What one run of the stage did: ``embedded`` vectors made, ``failed`` ones by reason."""
+    """What one run of the stage did: vectors made, and pictures that could not be read."""
 
     embedded: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
 
 
 def _nothing(*_: Any) -> None:
@@ -158,7 +158,7 @@ def embed_images(
             except (FileNotFoundError, DamagedFile) as error:
                 outcome = failed(Reason.BLOB_MISSING, detail=str(error), before=before.get(sha256), now=clock.now())
                 rows[sha256] = EmbeddedImage(sha256, fingerprint, "", -1, outcome)
-                counts.failed[Reason.BLOB_MISSING] = counts.failed.get(Reason.BLOB_MISSING, 0) + 1
+                counts.failed += 1
         if pixels:
             waiting.extend(zip(readable, loaded.encode(np.stack(pixels)), strict=True))
         if len(waiting) >= CHECKPOINT_EVERY or time.monotonic() - flushed_at > CHECKPOINT_S:

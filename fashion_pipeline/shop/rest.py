@@ -140,6 +140,8 @@ class Shop:
             code = value.get(key) if isinstance(value, dict) else None
             if isinstance(code, str) and _CURRENCY.fullmatch(code):
                 return code
+        if problem:  # keys that open nothing at all are the cause to name
+            await self.page({"per_page": 1, "page": 1, "_fields": "id"})
         msg = (
             f"store {self.store.id}: the shop's currency cannot be read with this key; set `currency:` (such as EUR) "
             f"for this store in stores.yaml. {problem}"

@@ -29,9 +29,8 @@ def migrate(database_url: str) -> None:
         DatabaseUnavailable: the database does not answer, or refuses the user.
         DatabaseMismatch: a newer version of this package has migrated it already.
     """
-    from alembic.util import CommandError
-
     from alembic import command
+    from alembic.util import CommandError
 
     config = _config()
     config.attributes["url"] = database_url

@@ -25,7 +25,7 @@ from typing import Any
 from fashion_pipeline.cli import main as command_line
 from fashion_pipeline.embedding.load import import_open_clip
 
-PROGRAM = ("-m", "fashion_pipeline_tests.defs.killed")
+PROGRAM = ("-m", "fashion_pipeline_tests.killed")
 
 
 def main() -> None:
