@@ -14,13 +14,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from fashion_pipeline import __version__
+from fashion_pipeline.display import show_progress
 from fashion_pipeline.errors import (
     CollectionMismatch,
     ConfigurationError,
@@ -86,7 +87,7 @@ def cli(*, verbose: bool) -> None:
     """Keep PostgreSQL and Qdrant exactly in step with WooCommerce shops."""
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
-        format="%(asctime)s %(name)s: %(message)s",
+        format="%(asctime)s %(name)s: %(message)s" if verbose else "fashion-pipeline: %(message)s",
         stream=sys.stderr,
     )
     logging.getLogger("fashion_pipeline").setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -95,6 +96,17 @@ def cli(*, verbose: bool) -> None:
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+
+
+@cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write them.")
+def init(folder: Path) -> None:
+    """Write a commented stores.yaml and .env.example to begin with; nothing is overwritten."""
+    from fashion_pipeline.starter import next_steps, write_starter
+
+    for path in write_starter(folder):
+        click.echo(f"Wrote {path}")
+    click.echo("\n".join(next_steps(folder)))
 
 
 @cli.command()
@@ -108,7 +120,7 @@ def ingest(store: str, *, sweep: bool, allow_removals: bool, as_json: bool) -> N
 
     settings = Settings.read()
     settings.store_list().need(store)
-    with _services(), instance(settings) as opened, _progress():
+    with _services(), instance(settings) as opened:
         error, report = _run(opened, store, sweep=sweep, allow_removals=allow_removals)
     if as_json:
         click.echo(json.dumps({"stores": {store: report}}))
@@ -134,19 +146,21 @@ def demo(
     worst: BaseException | None = None
     with _demo_shops(folder, model=model, products=products, stores=stores, latency_ms=latency_ms) as shop_count:
         settings = Settings.read()
-        with _services(), instance(settings) as opened, _progress():
+        with _services(), instance(settings) as opened:
             for store_id in settings.store_list():
                 error, reports[store_id] = _run(opened, store_id)
                 worst = worst or error
             if worst is None:
                 _show_searches(list(settings.store_list()))
+            page = folder / "demo.html"
+            _write_page(page, reports, model=model)
     total = time.monotonic() - started
     did = sum(
         report[name] for report in reports.values() for name in ("fetched", "decoded", "embedded", "rows_written")
     )
     if worst is None and did == 0:
         click.echo("Nothing changed in the shops: 0 fetched, 0 decoded, 0 embedded, 0 written.", err=True)
-    click.echo(f"{shop_count} shops in {total:.1f} s. Files: {folder}. Next: make ui", err=True)
+    click.echo(f"{shop_count} shops in {total:.1f} s. Look at {page}; then: make ui", err=True)
     if model == "tiny":
         click.echo(
             "The model was 'tiny': untrained, generated on this machine. Its neighbours follow colour and layout, "
@@ -299,7 +313,9 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     from fashion_pipeline.defs.runs import run_store
     from fashion_pipeline.report import InSinks, store_lines, store_report
 
-    result = run_store(opened, defs.resolve_job_def("ingest_store"), store_id, **options)
+    job = defs.resolve_job_def("ingest_store")
+    with show_progress():
+        result = run_store(opened, job, store_id, **options)
     told = InSinks()
     with contextlib.suppress(FashionError):  # a sink that is down is what the run's own error says
         told = _read_sinks([store_id])[store_id]
@@ -365,49 +381,32 @@ def _hits(store: str, *, product: str | None, image: Path | None, limit: int, ev
         return search_points(client, vector, store_id=within, limit=limit)
 
 
+def _write_page(path: Path, reports: Mapping[str, Any], *, model: str) -> None:
+    """Write one page of what the pipeline stored: accepted, refused and why, and what looks alike."""
+    from datetime import UTC, datetime
+
+    from fashion_pipeline.defs.resources import QdrantResource, home
+    from fashion_pipeline.page.figures import StoreState
+    from fashion_pipeline.page.write import write_page
+
+    listed = Settings.read().store_list()
+    states = [
+        StoreState(listed[store_id], told.rows, told.points, told.outcomes, reports.get(store_id, {}))
+        for store_id, told in _read_sinks(list(listed)).items()
+    ]
+    with QdrantResource().open() as client:
+        write_page(path, states, client=client, blobs=home().blobs, model=model, made_at=datetime.now(UTC))
+
+
 def _show_searches(stores: list[str], count: int = 3) -> None:
     """Print, for a few products, what looks like them."""
     from fashion_pipeline.report import hit_line
 
-    shown = 0
-    for store_id, told in _read_sinks(stores).items():
-        published = [outcome for outcome in told.outcomes if outcome.in_qdrant]
-        for outcome in published[:: max(1, len(published) // 2)][: count - shown if shown else 2]:
-            click.echo(f"More like {outcome.title!r} ({store_id} {outcome.external_id}):", err=True)
-            for hit in _hits(store_id, product=outcome.external_id, image=None, limit=3, everywhere=True):
-                click.echo(f"  {hit_line(hit)}", err=True)
-            shown += 1
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[None]:
-    """Print a line for each asset as it comes along, at most every two seconds."""
-    log = logging.getLogger("fashion_pipeline.progress")
-    handler = _ProgressLines()
-    log.addHandler(handler)
-    log.propagate = False
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.propagate = True
-
-
-class _ProgressLines(logging.Handler):
-    """Turns progress records (asset, store, done, total) into lines."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.said_at = time.monotonic()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        where = vars(record)
-        now = time.monotonic()
-        if where["done"] != where["total"] and now - self.said_at < 2:
-            return
-        self.said_at = now
-        of = "" if where["total"] is None else f" of {where['total']:,}"
-        click.echo(f"{where['store']}  {where['asset']:<15} {where['done']:>7,}{of}", err=True)
+    published = [outcome for told in _read_sinks(stores).values() for outcome in told.outcomes if outcome.in_qdrant]
+    for outcome in published[len(published) // (2 * count) :: max(1, len(published) // count)][:count]:
+        click.echo(f"More like {outcome.title!r} ({outcome.store_id} {outcome.external_id}):", err=True)
+        for hit in _hits(outcome.store_id, product=outcome.external_id, image=None, limit=3, everywhere=True):
+            click.echo(f"  {hit_line(hit)}", err=True)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ async def raw_products(
             known_first_seen={} if previous else await _first_seen(run.store.id, postgres, qdrant),
             progress=run.progress("raw_products"),
         )
-    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+    return _told(run, "raw_products", table, facts(counts, started=started, table=table))
 
 
 @_table_asset(reads=["raw_products"], kinds={"http"})
@@ -115,7 +115,11 @@ async def fetched_images(
             checkpoint=lambda partial: tables.checkpoint(context, partial),
             progress=run.progress("fetched_images"),
         )
-    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+    metadata = facts(counts, started=started, table=table)
+    if counts.fetched:  # a sheet costs two dozen decodes
+        shown = [(sha256, False) for row in table.rows if (sha256 := row.shown_sha256)]
+        metadata["pictures"] = _contact_sheet(shown, images=images, run=run)
+    return _told(run, "fetched_images", table, metadata)
 
 
 @_table_asset(reads=["fetched_images"], kinds={"pillow"})
@@ -144,7 +148,11 @@ def quality_passed(
         checkpoint=lambda partial: tables.checkpoint(context, partial),
         progress=run.progress("quality_passed"),
     )
-    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+    metadata = facts(counts, started=started, table=table)
+    if counts.decoded:
+        judged = [(row.sha256, not row.outcome.ok) for row in table.rows]
+        metadata["pictures"] = _contact_sheet(judged, images=images, run=run)
+    return _told(run, "quality_passed", table, metadata)
 
 
 @_table_asset(reads=["quality_passed"], kinds={"pytorch"}, pool="gpu")
@@ -180,7 +188,7 @@ def embeddings(
         embedded=pixels.drop,
         progress=run.progress("embeddings"),
     )
-    return dg.MaterializeResult(value=table, metadata=facts(counts, started=started, table=table))
+    return _told(run, "embeddings", table, facts(counts, started=started, table=table))
 
 
 @_asset(reads=TABLE_ASSETS, kinds={"postgres"})
@@ -225,6 +233,7 @@ async def postgres_products(
             withheld=counts.withheld,
             now=run.clock.now(),
         )
+    run.finished("postgres_products", items=len(desired.products), refused=len(counts.withheld))
     return dg.MaterializeResult(metadata=facts(counts, started=started) | standing(desired.outcomes))
 
 
@@ -284,7 +293,24 @@ async def qdrant_points(
                 )
             point_alias(client, collection, live_rows=sum((await live_counts(engine)).values()))
         await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
+    run.finished("qdrant_points", items=len(desired.points), refused=0)
     return dg.MaterializeResult(metadata=facts(counts, started=started))
+
+
+def _contact_sheet(
+    pictures: list[tuple[str, bool]], *, images: ImagesResource, run: StoreRun
+) -> dg.MarkdownMetadataValue:
+    """A look at two dozen pictures, the refused ones in a red frame."""
+    from fashion_pipeline.images.sheet import sheet_markdown
+
+    return dg.MetadataValue.md(sheet_markdown(pictures, blobs=images.blobs, max_pixels=run.store.quality.max_pixels))
+
+
+def _told(run: StoreRun, asset: str, table: Table[Any], metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
+    """Return a table with its metadata, and tell the display that this asset is done."""
+    refused = sum(not row.outcome.ok for row in table.rows)
+    run.finished(asset, items=len(table.rows), refused=refused)
+    return dg.MaterializeResult(value=table, metadata=metadata)
 
 
 async def _first_seen(store_id: str, postgres: PostgresResource, qdrant: QdrantResource) -> dict[str, datetime]:

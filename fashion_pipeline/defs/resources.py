@@ -101,10 +101,16 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
         store_id = self.store.id
 
         def tell(done: int, total: int | None) -> None:
-            where = {"asset": asset, "store": store_id, "done": done, "total": total}
-            progress_log.info("%s %s: %d of %s", store_id, asset, done, total or "?", extra=where)
+            told = {"asset": asset, "store": store_id, "done": done, "total": total, "refused": None}
+            progress_log.info("%s %s: %d of %s", store_id, asset, done, total or "?", extra=told)
 
+        tell(0, None)
         return tell
+
+    def finished(self, asset: str, *, items: int, refused: int) -> None:
+        """Tell whoever listens that an asset is done with this store."""
+        told = {"asset": asset, "store": self.store.id, "done": items, "total": items, "refused": refused}
+        progress_log.info("%s %s: %d done, %d refused", self.store.id, asset, items, refused, extra=told)
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,13 @@ _NAMED = (
     ("studio-est", "PLN", "Europe/Warsaw"),
     ("boutique-ouest", "USD", "America/New_York"),
 )
+_NEAREST = {
+    "vest": "shirt",
+    "pyjama": "shirt",
+    "sandal": "shoe",
+    "foulard": "skirt",
+    "<b>bold</b>": "tee",
+}
 _SIZES = ((1000, 1250), (900, 1200), (1000, 1000), (960, 1280), (800, 1000))
 
 
@@ -175,6 +182,13 @@ def model_shops(
     return shops
 
 
+def _kind_of(title: str) -> str:
+    """Choose what to draw for a title: the garment it names, or one near it."""
+    words = title.lower().replace("-", " ").split()
+    named = [word for word in words if word in KINDS] + [_NEAREST[word] for word in words if word in _NEAREST]
+    return named[0] if named else "coat"
+
+
 class _Seeding:
     """Fills one shop."""
 
@@ -218,7 +232,8 @@ class _Seeding:
             return [self.first_image]
         if special.picture == "in every shop":
             return [self.upload(place, Picture(Garment("coat", "green", "navy", "checked", "linen", 77)))]
-        return [self.upload(place, Picture(self.garment(place), special.picture))]
+        garment = replace(self.garment(place), kind=_kind_of(special.title))
+        return [self.upload(place, Picture(garment, special.picture))]
 
     def garment(self, place: int) -> Garment:
         """Choose a garment: all kinds, colours and patterns in turn, differently in each shop."""
