@@ -110,6 +110,17 @@ def init(folder: Path) -> None:
 
 
 @cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write them.")
+def init(folder: Path) -> None:
+    """Write a commented stores.yaml and .env.example to begin with; nothing is overwritten."""
+    from fashion_pipeline.starter import next_steps, write_starter
+
+    for path in write_starter(folder):
+        click.echo(f"Wrote {path}")
+    click.echo("\n".join(next_steps(folder)))
+
+
+@cli.command()
 @click.argument("store")
 @click.option("--sweep", is_flag=True, help="Compare the whole shop, not only what changed.")
 @click.option("--allow-removals", is_flag=True, help="Consent to many removals at once, and to an empty listing.")

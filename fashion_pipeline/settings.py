@@ -42,13 +42,13 @@ class Quality(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     min_side_px: int = Field(400, ge=1, description="shorter side, in pixels, after EXIF rotation")
-    min_file_bytes: int = Field(50_000, ge=0, description="size of the file, in bytes")
-    max_file_bytes: int = Field(10_000_000, ge=1, description="size of the file; nothing larger is downloaded")
-    max_pixels: int = Field(40_000_000, ge=1, description="width x height, checked before decoding")
+    min_file_bytes: int = Field(50_000, ge=0, description="smallest file, in bytes")
+    max_file_bytes: int = Field(10_000_000, ge=1, description="largest file, in bytes; nothing larger is downloaded")
+    max_pixels: int = Field(40_000_000, ge=1, description="largest width x height, checked before decoding")
     min_sharpness: float = Field(
         100.0,
         ge=0,
-        description="variance of the Laplacian of the grey picture scaled to at most 500 px",
+        description="variance of the Laplacian of the grey picture, scaled to at most 500 px",
     )
 
 
@@ -67,7 +67,7 @@ class Store(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    id: str = Field(description="partition key: lower-case letters, digits and dashes")
+    id: str = Field(description="name of the store: lower-case letters, digits and dashes")
     url: str = Field(description="address of the shop, http or https, a sub-path included")
     consumer_key: SecretStr = Field(description="REST API key, as ${NAME_OF_A_VARIABLE}")
     consumer_secret: SecretStr = Field(description="REST API secret, as ${NAME_OF_A_VARIABLE}")
@@ -75,7 +75,7 @@ class Store(BaseModel):
     sweep: Annotated[str, AfterValidator(_cron)] = Field(
         DEFAULT_SWEEP, description="cron expression (UTC) of the full comparison"
     )
-    images: Literal["primary", "all"] = Field("primary", description="the first picture, or every picture")
+    images: Literal["primary", "all"] = Field("primary", description="primary: the first picture; all: every picture")
     quality: Quality = Field(
         default_factory=lambda: Quality.model_validate({}), description="thresholds that differ for this store"
     )
@@ -83,8 +83,8 @@ class Store(BaseModel):
     allow_private_hosts: tuple[str, ...] = Field(
         (), description="hosts on private networks this store may name: test shops only"
     )
-    accept_free: bool = Field(default=False, description="whether a price of 0 may be published")
-    paused: bool = Field(default=False, description="whether runs of this store are stopped quietly")
+    accept_free: bool = Field(default=False, description="true: a price of 0 may be published")
+    paused: bool = Field(default=False, description="true: no sensor and no schedule starts a run of it")
 
     @field_validator("id")
     @classmethod
@@ -129,10 +129,14 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's API key")
     model: str = Field(DEFAULT_MODEL, description="hf-hub:OWNER/NAME, or local-dir:/path of a checkpoint")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the processor has it")
-    batch_size: int | Literal["auto"] = Field("auto", description="pictures per batch")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto, fp32 or bf16; auto: bf16 where the processor has it"
+    )
+    batch_size: int | Literal["auto"] = Field(
+        "auto", description="pictures embedded at a time; halved by itself when memory runs out"
+    )
     connections_per_host: int = Field(4, ge=1, le=8, description="connections to one host, shop and pictures together")
-    contact: str = Field("", description="address or URL for shop owners, sent in the User-Agent")
+    contact: str = Field("", description="an address that shop owners can write to, sent in the User-Agent")
     quality: Quality = Field(
         default_factory=lambda: Quality.model_validate({}), description="thresholds for every store"
     )
@@ -219,7 +223,7 @@ def read_stores(
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        msg = f"{path}: there is no such file; write one (see docs/settings.md) or set FASHION_STORES to yours"
+        msg = f"{path}: there is no such file; fashion-pipeline init writes one to begin with, or set FASHION_STORES to yours"
         raise StoresFileError(msg) from None
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read ({error}); it must be a UTF-8 text file this user may read"
