@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import dagster as dg
 import pytest
 
@@ -82,7 +84,9 @@ def test_each_distinct_cron_has_its_schedule(pipeline: Pipeline) -> None:
         ("sweep_xby30_2to4_x_x_1and5", "*/30 2-4 * * 1,5")
     ]
     with dg.DagsterInstance.local_temp() as instance:
-        requests = schedules[0](dg.build_schedule_context(instance=instance))
+        requests = schedules[0](
+            dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 11, 20, 3, tzinfo=UTC))
+        )
     assert isinstance(requests, list)
     assert [(request.partition_key, request.run_config) for request in requests] == [
         (pipeline.store_id, {"resources": {"run": {"config": {"sweep": True}}}})
