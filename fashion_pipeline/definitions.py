@@ -1,20 +1,28 @@
 """The one Definitions object, loaded by workspace.yaml and imported by nobody but the command line."""
 
+import warnings
+
 import dagster as dg
 
 from fashion_pipeline.defs import assets, automation, checks
 from fashion_pipeline.defs.io import tables
 from fashion_pipeline.defs.resources import RESOURCES
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", dg.BetaWarning)  # links to the code: nothing depends on them
+    linked_assets = dg.with_source_code_references(
+        [
+            assets.raw_products,
+            assets.fetched_images,
+            assets.quality_passed,
+            assets.embeddings,
+            assets.postgres_products,
+            assets.qdrant_points,
+        ]
+    )
+
 defs = dg.Definitions(
-    assets=[
-        assets.raw_products,
-        assets.fetched_images,
-        assets.quality_passed,
-        assets.embeddings,
-        assets.postgres_products,
-        assets.qdrant_points,
-    ],
+    assets=linked_assets,
     asset_checks=checks.CHECKS,
     jobs=[automation.ingest_store],
     schedules=automation.sweep_schedules(),

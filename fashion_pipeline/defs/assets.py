@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dagster as dg
 
 from fashion_pipeline.defs.io import TABLE, TableIOManager
-from fashion_pipeline.defs.metadata import facts, standing
+from fashion_pipeline.defs.metadata import column_schema, facts, standing
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.defs.resources import (
     ImagesResource,
@@ -28,7 +28,7 @@ from fashion_pipeline.defs.resources import (
 from fashion_pipeline.embedding.encode import embed_images
 from fashion_pipeline.images.quality import judge_images, render_blob
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
-from fashion_pipeline.sinks.desired import desired_state
+from fashion_pipeline.sinks.desired import DesiredPoint, DesiredProduct, desired_state
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +38,10 @@ Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
 TABLE_ASSETS = ("raw_products", "fetched_images", "quality_passed", "embeddings")
 
 
-def _asset(*, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
-    """What the six have in common: a partition for each store, and tables as inputs."""
+def _asset(*, row: type, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
+    """What the six have in common: a partition for each store, rows of one type, and tables as inputs."""
     decorator = dg.asset(
+        metadata={"dagster/column_schema": column_schema(row)},
         ins={asset: dg.AssetIn(dagster_type=TABLE) for asset in reads},
         partitions_def=stores,
         group_name="fashion",
@@ -51,12 +52,13 @@ def _asset(*, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decora
     return cast("Decorator", decorator)
 
 
-def _table_asset(*, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
+def _table_asset(*, row: type, reads: Iterable[str] = (), kinds: set[str], **more: Any) -> Decorator:
     """An asset that is a table of its own."""
-    return _asset(reads=reads, kinds={*kinds, "parquet"}, io_manager_key="tables", dagster_type=TABLE, **more)
+    kinds = {*kinds, "parquet"}
+    return _asset(row=row, reads=reads, kinds=kinds, io_manager_key="tables", dagster_type=TABLE, **more)
 
 
-@_table_asset(kinds={"woocommerce"})
+@_table_asset(row=Product, kinds={"woocommerce"})
 async def raw_products(
     context: dg.AssetExecutionContext,
     run: StoreRun,
@@ -87,7 +89,7 @@ async def raw_products(
     return _told(run, "raw_products", table, facts(counts, started=started, table=table))
 
 
-@_table_asset(reads=["raw_products"], kinds={"http"})
+@_table_asset(row=FetchedImage, reads=["raw_products"], kinds={"http"})
 async def fetched_images(
     context: dg.AssetExecutionContext,
     raw_products: Table[Product],
@@ -122,7 +124,7 @@ async def fetched_images(
     return _told(run, "fetched_images", table, metadata)
 
 
-@_table_asset(reads=["fetched_images"], kinds={"pillow"})
+@_table_asset(row=JudgedImage, reads=["fetched_images"], kinds={"pillow"})
 def quality_passed(
     context: dg.AssetExecutionContext,
     fetched_images: Table[FetchedImage],
@@ -155,7 +157,7 @@ def quality_passed(
     return _told(run, "quality_passed", table, metadata)
 
 
-@_table_asset(reads=["quality_passed"], kinds={"pytorch"}, pool="gpu")
+@_table_asset(row=EmbeddedImage, reads=["quality_passed"], kinds={"pytorch"}, pool="gpu")
 def embeddings(
     context: dg.AssetExecutionContext,
     quality_passed: Table[JudgedImage],
@@ -191,7 +193,7 @@ def embeddings(
     return _told(run, "embeddings", table, facts(counts, started=started, table=table))
 
 
-@_asset(reads=TABLE_ASSETS, kinds={"postgres"})
+@_asset(row=DesiredProduct, reads=TABLE_ASSETS, kinds={"postgres"})
 async def postgres_products(
     raw_products: Table[Product],
     fetched_images: Table[FetchedImage],
@@ -237,7 +239,7 @@ async def postgres_products(
     return dg.MaterializeResult(metadata=facts(counts, started=started) | standing(desired.outcomes))
 
 
-@_asset(reads=TABLE_ASSETS, kinds={"qdrant"}, deps=[postgres_products])
+@_asset(row=DesiredPoint, reads=TABLE_ASSETS, kinds={"qdrant"}, deps=[postgres_products])
 async def qdrant_points(
     raw_products: Table[Product],
     fetched_images: Table[FetchedImage],

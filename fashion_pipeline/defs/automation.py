@@ -108,7 +108,7 @@ def sweep_schedules() -> list[dg.ScheduleDefinition]:
     except StoresFileError as error:
         if Settings.read().stores.exists():
             raise
-        dg.get_dagster_logger().warning("%s", error)
+        dg.get_dagster_logger().info("%s", error)
         return [_sweep(DEFAULT_SWEEP)]
     return [_sweep(cron) for cron in sorted({store.sweep for store in listed.values()} or {DEFAULT_SWEEP})]
 

@@ -62,6 +62,25 @@ def standing(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:
     return {"products": len(outcomes), **_tables(tally(outcomes))}
 
 
+def column_schema(row: type) -> dg.TableSchema:
+    """Return a row type's fields as the columns that the UI shows."""
+    names = {
+        name: str(field.type)
+        .replace("tuple[", "list[")
+        .replace(", ...]", "]")
+        .replace("str", "string")
+        .replace(" | None", "")
+        for name, field in row.__dataclass_fields__.items()  # type: ignore[attr-defined]
+    }
+    optional = {name for name, field in row.__dataclass_fields__.items() if "None" in str(field.type)}  # type: ignore[attr-defined]
+    return dg.TableSchema(
+        [
+            dg.TableColumn(name, kind, constraints=dg.TableColumnConstraints(nullable=name in optional))
+            for name, kind in names.items()
+        ]
+    )
+
+
 def _tables(counted: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     return {
         name: dg.MetadataValue.md(
