@@ -1,6 +1,6 @@
 """What loading the code location costs beside ``import dagster``: fresh interpreters, in turn.
 
-    make bench NAME=import_time ARGS="--rounds 9"
+``make bench NAME=import_time ARGS="--rounds 9"``
 """
 
 from __future__ import annotations

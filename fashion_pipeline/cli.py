@@ -110,17 +110,6 @@ def init(folder: Path) -> None:
 
 
 @cli.command()
-@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write them.")
-def init(folder: Path) -> None:
-    """Write a commented stores.yaml and .env.example to begin with; nothing is overwritten."""
-    from fashion_pipeline.starter import next_steps, write_starter
-
-    for path in write_starter(folder):
-        click.echo(f"Wrote {path}")
-    click.echo("\n".join(next_steps(folder)))
-
-
-@cli.command()
 @click.argument("store")
 @click.option("--sweep", is_flag=True, help="Compare the whole shop, not only what changed.")
 @click.option("--allow-removals", is_flag=True, help="Consent to many removals at once, and to an empty listing.")
@@ -331,7 +320,8 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     with contextlib.suppress(FashionError):  # a sink that is down is what the run's own error says
         told = _read_sinks([store_id])[store_id]
     report = store_report(result.counts, result.seconds, told.outcomes)
-    click.echo("\n".join(store_lines(store_id, report, told)), err=True)
+    first, *rest = store_lines(store_id, report, told)
+    click.echo("\n".join(["", click.style(first, bold=True), *rest, ""]), err=True)
     if withheld := result.counts.get("postgres_products", {}).get("withheld"):
         click.echo(
             f"  {withheld:,} products left at once and are kept until you agree: "

@@ -64,7 +64,6 @@ def _bars() -> Iterator[logging.Handler]:
         Progress,
         TaskID,
         TextColumn,
-        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -75,8 +74,7 @@ def _bars() -> Iterator[logging.Handler]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[refused]}", style="yellow"),
         TextColumn("{task.fields[rate]}", style="dim"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         console=Console(stderr=True),
     )
 
