@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -34,6 +35,8 @@ DEFAULT_SWEEP = "0 3 * * *"
 STORE_ID = re.compile(r"[a-z0-9-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_KEYS = ("consumer_key", "consumer_secret")
+_OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL"}
+"""Names with our prefix that are no settings: the tests' own database."""
 
 
 class Quality(BaseModel):
@@ -141,30 +144,46 @@ class Settings(BaseSettings):
         default_factory=lambda: Quality.model_validate({}), description="thresholds for every store"
     )
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", mode="plain")
     @classmethod
     def _batch_size_is_positive(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            msg = "must be at least 1, or auto"
+        text = str(value).strip()
+        if text != "auto" and not (text.isdecimal() and int(text) > 0):
+            msg = "must be a whole number of at least 1, or auto"
             raise ValueError(msg)
-        return value
+        return text if text == "auto" else int(text)
 
     @classmethod
     def read(cls) -> Self:
         """Read the environment, and the ``.env`` beside ``stores.yaml`` where there is one.
 
         Raises:
-            SettingsError: a variable holds what it may not hold; the message names it.
+            SettingsError: a variable holds what it may not hold, or is a setting's name misspelt; the
+                message names it.
         """
         stores = Path(os.environ.get("FASHION_STORES") or "stores.yaml")
         env_file = stores.parent / ".env"
+        cls._check_names(_environment(stores))
         try:
             return cls(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            name = "FASHION_" + "__".join(str(part) for part in problem["loc"][:2]).upper()
-            msg = f"{name}: {_plain(problem['msg'])}; docs/settings.md lists what it may hold"
+            name = "FASHION_" + "__".join(str(part) for part in problem["loc"]).upper()
+            unknown = problem["type"] == "extra_forbidden"
+            said = "there is no such setting" if unknown else _plain(problem["msg"])
+            msg = f"{name}: {said}; docs/settings.md lists what it may hold"
             raise SettingsError(msg) from None
+
+    @classmethod
+    def _check_names(cls, variables: Iterable[str]) -> None:
+        """Refuse a misspelt name, which would leave its setting at the default without a word."""
+        known = {f"FASHION_{name.upper()}" for name in cls.model_fields} | _OTHER_VARIABLES
+        for name in variables:
+            if not name.startswith("FASHION_") or name.startswith("FASHION_QUALITY__") or name in known:
+                continue
+            if close := get_close_matches(name, known, 1, cutoff=0.85):
+                msg = f"{name}: there is no such setting; did you mean {close[0]}? docs/settings.md lists them all"
+                raise SettingsError(msg)
 
     @cached_property
     def home_path(self) -> str:
@@ -292,7 +311,9 @@ class _Reader:
         try:
             store = Store.model_validate(values)
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            # A misspelt key is also a missing one; the line where it stands says more.
+            problem = next((found for found in problems if found["type"] == "extra_forbidden"), problems[0])
             raise self._explain(entry, name, problem["loc"], problem["type"], problem["msg"]) from None
         if store.ca_file is None:
             return store

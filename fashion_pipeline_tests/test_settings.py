@@ -60,6 +60,7 @@ def test_thresholds_of_a_store_lie_over_those_of_the_settings(tmp_path: Path) ->
         (GOOD + "    sweep: '61 3 * * *'\n", 6, "is not a cron expression"),
         (GOOD + "    currency: euro\n", 6, "three capital letters"),
         (GOOD + "    colour: red\n", 6, "unknown key 'colour'; known keys: id, url"),
+        (GOOD.replace("url:", "ulr:"), 3, "unknown key 'ulr'; known keys: id, url"),
         (GOOD + "    quality: {min_side: 3}\n", 6, "unknown key 'quality.min_side'; known keys: min_side_px"),
         (GOOD + "    quality: {min_side_px: -3}\n", 6, "quality.min_side_px"),
         (GOOD + "    images: some\n", 6, "images"),
@@ -117,9 +118,13 @@ def test_a_relative_home_lies_beside_the_stores_file(tmp_path: Path, monkeypatch
     ("name", "value"),
     [
         ("FASHION_BATCH_SIZE", "0"),
+        ("FASHION_BATCH_SIZE", "many"),
         ("FASHION_PRECISION", "fp64"),
         ("FASHION_CONNECTIONS_PER_HOST", "64"),
         ("FASHION_QUALITY__MIN_SIDE_PX", "wide"),
+        ("FASHION_QUALITY__MIN_SIDE", "400"),
+        ("FASHION_DATABSE_URL", "postgresql://localhost/fashion"),
+        ("FASHION_CONNECTIONS_PER_HOSTS", "2"),
     ],
 )
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -127,6 +132,22 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=rf"{name}: .*docs/settings\.md"):
         Settings.read()
+
+
+def test_a_misspelt_variable_is_found_in_the_dotenv_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting misspelt in .env is refused with the right name, for it would otherwise change nothing in silence."""
+    (tmp_path / ".env").write_text("FASHION_QDRANT_ULR=http://localhost:6333\n")
+    monkeypatch.setenv("FASHION_STORES", str(tmp_path / "stores.yaml"))
+    with pytest.raises(SettingsError, match="did you mean FASHION_QDRANT_URL"):
+        Settings.read()
+
+
+def test_the_batch_size_is_a_number_or_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both forms are read from the environment."""
+    monkeypatch.setenv("FASHION_BATCH_SIZE", "64")
+    assert Settings.read().batch_size == 64
+    monkeypatch.setenv("FASHION_BATCH_SIZE", "auto")
+    assert Settings.read().batch_size == "auto"
 
 
 def test_an_unknown_store_lists_the_known_ones(tmp_path: Path) -> None:

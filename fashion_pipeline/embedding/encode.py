@@ -64,10 +64,12 @@ class Encoder:
         return np.concatenate(done) if done else np.empty((0, 0), np.float32)
 
     def _encode_batch(self, pixels: np.ndarray) -> np.ndarray:
+        import numpy as np
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(pixels).to(self.device, non_blocking=True)
+            writable = np.require(pixels, requirements="W")  # torch warns of pixels read from a file as they are
+            batch = torch.from_numpy(writable).to(self.device, non_blocking=True)
             # (x / 255 - 0.5) / 0.5, on the device: a quarter of the bytes travel.
             batch = batch.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
             if self.precision == "bf16":

@@ -114,6 +114,8 @@ def _download(repository: str) -> Path:
         LocalEntryNotFoundError,
     )
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error below says it once
+
     def cached_or_downloaded(filename: str) -> Path:
         try:
             return Path(hf_hub_download(repository, filename, local_files_only=True))

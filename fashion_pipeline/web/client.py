@@ -231,11 +231,19 @@ class Web:
         except httpx.TransportError as error:
             self._judged.pop(_origin(target), None)
             if _is_tls(error):
-                msg = f"{url}: the certificate cannot be trusted ({error}); for a private authority set ca_file"
+                advice = (
+                    "that port does not speak https; correct the address"
+                    if "WRONG_VERSION_NUMBER" in str(error)
+                    else "the certificate cannot be trusted; for a private authority set ca_file"
+                )
+                msg = f"{url}: {advice} ({error})"
                 raise HostUnavailable(msg, reason=Reason.TLS_ERROR, url=url) from error
             what = str(error) or type(error).__name__
             msg = f"{url}: the host did not answer ({what}); it is tried again later"
             raise HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url) from error
+        except UnicodeError as error:  # httpx reads a Location by itself, "http://xn--/" too
+            msg = f"{url} redirects to what is not a URL ({error}); correct the address in the shop"
+            raise BadReply(msg, reason=Reason.BAD_URL, url=url) from error
 
 
 def _origin(target: Target) -> tuple[str, str, int]:

@@ -119,6 +119,21 @@ async def test_certificates_are_checked_against_the_name_not_the_address(tmp_pat
     assert clock.waits == []  # asking again would not change a certificate
 
 
+async def test_https_asked_of_a_plain_port_is_named_as_that() -> None:
+    """A port that speaks no TLS is not reported as a matter of certificates."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, web() as client:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(HostUnavailable, match="does not speak https") as plain:
+            await client.get(f"https://127.0.0.1:{port}/a", limits=LIMITS)
+    assert plain.value.reason is Reason.TLS_ERROR
+
+
 def test_one_context_serves_the_process() -> None:
     """A context costs 25 ms, so it is built once for each authority file."""
     assert ssl_context(None) is ssl_context(None)
