@@ -40,9 +40,19 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
             raise SettingsError(msg) from error
     workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
     workspace.write_text(WORKSPACE, "utf-8")
-    quiet = ["-w", str(workspace), "--log-level", "warning"]
+    quiet = ["-w", str(workspace), "--log-level", "warning", "--code-server-log-level", "warning"]
     commands = {
-        "web server": ["dagster_webserver", *quiet, "--host", HOST, "--port", str(port), "--suppress-warnings"],
+        "web server": [
+            "dagster_webserver",
+            *quiet,
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--suppress-warnings",
+            "--dagster-log-level",
+            "warning",
+        ],
         "daemon": ["dagster._daemon", "run", *quiet],
     }
     services = {name: _start(arguments) for name, arguments in commands.items()}
