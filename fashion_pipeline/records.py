@@ -82,7 +82,8 @@ class FetchedImage:
 
     Attributes:
         sha256: hex digest of the bytes now behind ``url``; None until they were fetched.
-        last_good_sha256: the last bytes this picture had; what is shown while ``url`` fails.
+        last_good_sha256: the last bytes this picture had, or the one that was its product's first before
+            it; what is shown while ``url`` fails.
         etag, last_modified: the host's validators, for conditional requests.
         checked_at: when the host last confirmed or delivered the bytes.
     """

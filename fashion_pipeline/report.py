@@ -40,7 +40,7 @@ def store_report(
         seconds: by asset.
         outcomes: what stands for every product of the store.
     """
-    told = [outcome for outcome in outcomes if not GONE & set(outcome.reasons)]
+    told = [outcome for outcome in outcomes if not _has_left(outcome)]
     report: dict[str, Any] = {"products": len(told)}
     for name, (asset, key) in COUNTS.items():
         report[name] = int(counts.get(asset, {}).get(key, 0))
@@ -50,6 +50,11 @@ def store_report(
         )
     report["seconds"] = dict(seconds)
     return report
+
+
+def _has_left(outcome: ProductOutcome) -> bool:
+    """Whether the shop no longer has a product, and nobody waits for it."""
+    return bool(GONE & set(outcome.reasons)) and Reason.AWAITING_CONSENT not in outcome.reasons
 
 
 def first_reason(outcome: ProductOutcome) -> str:

@@ -72,9 +72,12 @@ async def raw_products(
     Reads what changed since the last run; the first time, and in a sweep, everything.
     """
     from fashion_pipeline.shop.catalogue import read_catalogue
+    from fashion_pipeline.sinks.postgres import live_external_ids
 
     started = time.monotonic()
     previous = tables.previous(context)
+    async with postgres.open() as engine:
+        live = await live_external_ids(engine, run.store.id)
     async with shop.open(run) as opened:
         table, counts = await read_catalogue(
             store=run.store,
@@ -84,6 +87,7 @@ async def raw_products(
             sweep=run.sweep,
             allow_removals=run.allow_removals,
             known_first_seen={} if previous else await _first_seen(run.store.id, postgres, qdrant),
+            known_live=live,
             progress=run.progress("raw_products"),
         )
     return _told(run, "raw_products", table, facts(counts, started=started, table=table))

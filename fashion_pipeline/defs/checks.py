@@ -23,7 +23,10 @@ async def sinks_agree(postgres: PostgresResource, qdrant: QdrantResource, model:
         [
             dg.TableRecord({"store": store, "rows": rows[store], "points": points.get(store, 0)})
             for store in sorted(rows)
-        ]
+        ],
+        schema=dg.TableSchema(
+            [dg.TableColumn("store"), dg.TableColumn("rows", "int"), dg.TableColumn("points", "int")]
+        ),
     )
     wrong = [store for store in rows if points.get(store, 0) != rows[store]]
     return dg.AssetCheckResult(

@@ -78,10 +78,11 @@ def _after_error(picture: Picture, error: WebError, now: datetime) -> FetchedIma
         retry_after_s=error.retry_after_s,
     )
     if before is None:
-        return replace(_blank(picture), outcome=outcome)
+        return replace(_blank(picture), last_good_sha256=picture.stand_in, outcome=outcome)
+    last_good = before.last_good_sha256 or picture.stand_in
     if same_url and before.image_modified_at == image.modified_at:
-        return replace(before, position=image.position, outcome=outcome)
-    return replace(_blank(picture), last_good_sha256=before.last_good_sha256, outcome=outcome)
+        return replace(before, position=image.position, last_good_sha256=last_good, outcome=outcome)
+    return replace(_blank(picture), last_good_sha256=last_good, outcome=outcome)
 
 
 def _blank(picture: Picture) -> FetchedImage:

@@ -90,11 +90,14 @@ async def fetch_images(
         StorageFull: there is no room for a picture's bytes.
     """
     fetching = _Fetching(store=store, web=web, blobs=blobs, clock=clock, checkpoint=checkpoint, progress=progress)
-    before = {(row.external_id, row.image_id): row for row in previous.rows} if previous is not None else {}
+    known = previous.rows if previous is not None else ()
+    before = {(row.external_id, row.image_id): row for row in known}
+    first = {row.external_id: row for row in sorted(known, key=lambda row: row.position, reverse=True)}
     for product in table.rows:
-        for image in pictures_of(product, store):
+        for place, image in enumerate(pictures_of(product, store)):
             key = (product.external_id, image.image_id)
-            fetching.pictures.setdefault(key, Picture(product.external_id, image, before.get(key)))
+            shown = first[product.external_id].shown_sha256 if place == 0 and product.external_id in first else None
+            fetching.pictures.setdefault(key, Picture(product.external_id, image, before.get(key), shown))
     await fetching.plan(sweep=sweep)
     await fetching.run()
     return fetching.table(), FetchCounts(pictures=len(fetching.rows), **fetching.counts)

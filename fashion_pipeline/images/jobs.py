@@ -55,11 +55,11 @@ class Host:
 
 def by_host(jobs: Mapping[str, Job]) -> list[Host]:
     """Sort jobs by the host of their URL; URLs that are none share one that does not exist."""
-    hosts: dict[str, Host] = {}
+    hosts: dict[bytes, Host] = {}
     for url, job in jobs.items():
         try:
-            name = httpx.URL(url).host
+            name = httpx.URL(url).raw_host
         except httpx.InvalidURL:
-            name = ""
+            name = b""
         hosts.setdefault(name, Host()).jobs.append(job)
     return list(hosts.values())

@@ -32,11 +32,17 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of a product, and what the last run knew of it."""
+    """A picture of a product, and what the last run knew of it.
+
+    Attributes:
+        stand_in: of a product's first picture: the last good bytes of the one that was first before it,
+            which are shown while it cannot be fetched. A shop gives every new picture a new id.
+    """
 
     external_id: str
     image: Image
     before: FetchedImage | None
+    stand_in: str | None = None
 
 
 def pictures_of(product: Product, store: Store) -> tuple[Image, ...]:
@@ -102,8 +108,11 @@ def weekday(url: str) -> int:
 
 
 def conditions(row: FetchedImage | None) -> dict[str, str]:
-    """Return the headers that ask for bytes only if they changed (RFC 9110, 13.1)."""
+    """Return the headers that ask for bytes only if they changed (RFC 9110, 13.1).
+
+    A validator beyond ASCII cannot be told from what another encoding made of it, and is not sent back.
+    """
     if row is None:
         return {}
     headers = {"If-None-Match": row.etag, "If-Modified-Since": row.last_modified}
-    return {name: value for name, value in headers.items() if value}
+    return {name: value for name, value in headers.items() if value and value.isascii()}

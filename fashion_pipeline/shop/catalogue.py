@@ -7,7 +7,7 @@ gone stays in the table, with its outcome.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -80,6 +80,7 @@ async def read_catalogue(
     sweep: bool,
     allow_removals: bool,
     known_first_seen: Mapping[str, datetime] | None = None,
+    known_live: Collection[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Table[Product], ReadCounts]:
     """Bring a store's products up to date.
@@ -94,6 +95,8 @@ async def read_catalogue(
         allow_removals: a person's consent to what would otherwise be held: removals after an
             empty listing or a changed address.
         known_first_seen: by external id, when the sinks first saw a product.
+        known_live: external ids of products that a sink shows. A sweep asks for those that are not
+            listed, whether the table knows them or was lost.
         progress: told while the pages of a sweep come.
 
     Returns:
@@ -124,7 +127,13 @@ async def read_catalogue(
         currency = await shop.currency()
         listing = await read_everything(shop, clock=clock, progress=progress)
         after, concluded = await _conclude(
-            shop, listing, merge, metadata=metadata, currency=currency, allow_removals=allow_removals
+            shop,
+            listing,
+            merge,
+            metadata=metadata,
+            currency=currency,
+            known_live=frozenset(known_live),
+            allow_removals=allow_removals,
         )
         metadata |= concluded
         listed = len(listing.ids)
@@ -141,6 +150,7 @@ async def _conclude(
     *,
     metadata: Mapping[str, str],
     currency: str,
+    known_live: frozenset[str],
     allow_removals: bool,
 ) -> tuple[dict[str, Product], dict[str, str]]:
     """Return what a listing makes of the rows, and what is to be remembered of the sweep."""
@@ -150,7 +160,7 @@ async def _conclude(
     remembered = {"read": "sweep", "doubt": listing.doubt, "held": ""}
     if listing.complete or moved or not metadata.get("cursor"):
         remembered["cursor"] = listing.cursor.isoformat()
-    live = sum(row.outcome.ok for row in merge.before.values())
+    live = len(known_live | {key for key, row in merge.before.items() if row.outcome.ok})
     if listing.empty and live and not allow_removals:
         remembered["held"] = (
             f"the shop lists no product, {live} are known: nothing is removed; if the shop is empty indeed, "
@@ -159,7 +169,8 @@ async def _conclude(
         return dict(merge.before), remembered
     remembered |= {"currency": currency, "images": merge.store.images, "store_url": here}
     if not moved or allow_removals:
-        absent = [key for key, row in merge.before.items() if key not in listing.ids and not is_gone(row)]
+        gone = {key for key, row in merge.before.items() if is_gone(row)}
+        absent = sorted((known_live | merge.before.keys()) - listing.ids - gone)
         if listing.complete and absent:
             seen = await _ask_for(shop, absent, seen)
         return merge.apply(seen, currency=currency), remembered

@@ -60,7 +60,7 @@ class Merge:
                 product = replace(product, first_seen_at=self.now)
             after[external_id] = product
         for external_id in seen.gone:
-            row = after[external_id]
+            row = after.get(external_id) or self._unknown(external_id, currency=currency)
             after[external_id] = replace(row, outcome=rejected(Reason.DELETED))
         for external_id, detail in seen.unreadable.items():
             after[external_id] = self._unreadable(external_id, detail, currency=currency)
@@ -98,19 +98,22 @@ class Merge:
         if row is not None and is_gone(row):
             return row
         if row is None:
-            row = parse(
-                {"id": int(external_id)},
-                store=self.store,
-                currency=currency,
-                now=self.now,
-                first_seen_at=self._first_seen(external_id),
-            )
-            row = replace(row, outcome=rejected(Reason.UNREADABLE))
+            row = replace(self._unknown(external_id, currency=currency), outcome=rejected(Reason.UNREADABLE))
         attempts = row.outcome.attempts if Reason.UNREADABLE in row.outcome.reasons else 0
         wait = failed(Reason.UNREADABLE, detail=detail, before=Outcome(Status.FAILED, attempts=attempts), now=self.now)
         if not row.status:
             return replace(row, outcome=replace(wait, status=Status.REJECTED))
         return replace(row, outcome=_marked(gate(row, accept_free=self.store.accept_free), wait))
+
+    def _unknown(self, external_id: str, *, currency: str) -> Product:
+        """Return the row of a product of which only the id is known."""
+        return parse(
+            {"id": int(external_id)},
+            store=self.store,
+            currency=currency,
+            now=self.now,
+            first_seen_at=self._first_seen(external_id),
+        )
 
     def _first_seen(self, external_id: str) -> datetime:
         """Return the earliest date that the table or a sink knows of the present product of this id."""

@@ -192,9 +192,9 @@ class _Decision:
         if fetched is None:
             return _Progress("fetched_images", _waiting("its picture has not been fetched yet"))
         sha256 = fetched.shown_sha256
-        if sha256 is None:
-            return _Progress("fetched_images", fetched.outcome)
-        judged = self.judged.get(sha256)
+        judged = None if sha256 is None else self.judged.get(sha256)
+        if sha256 is None or (fetched.stale and (judged is None or not judged.outcome.ok)):
+            return _Progress("fetched_images", fetched.outcome)  # older bytes that are refused do not stand in
         if judged is None:
             return _Progress("quality_passed", _waiting("its picture has not been judged yet"), sha256)
         if not judged.outcome.ok:

@@ -141,11 +141,16 @@ class ProductRepository:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What one application did (or in a dry run, would do); ``withheld`` holds external ids."""
+    """What one application did (or in a dry run, would do).
+
+    Attributes:
+        withheld, kept: external ids of rows that are not desired and stay; see ``Removals``.
+    """
 
     written: int = 0
     archived: int = 0
     withheld: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 async def apply_rows(
@@ -175,20 +180,24 @@ async def apply_rows(
                 if known == desired.rows_digest:
                     return RowCounts()
             await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
-            removals = await _removals(connection, store_id, live, now, allow=allow_removals)
+            removals = await _removals(connection, store_id, desired, live, now, allow=allow_removals)
             written = await _upsert(connection, store_id, now)
             await _archive(connection, store_id, removals.archived, now)
             if allow_removals and removals.archived:
                 await _remember(connection, store_id, _CONSENT, now.isoformat())
-            await _remember(connection, store_id, _DIGEST, "" if removals.withheld else desired.rows_digest)
+            as_desired = not removals.withheld and not removals.kept
+            await _remember(connection, store_id, _DIGEST, desired.rows_digest if as_desired else "")
             if dry_run:
                 await transaction.rollback()
             else:
                 await transaction.commit()
-    return RowCounts(written, len(removals.archived), tuple(sorted(removals.withheld)))
+    withheld, kept = tuple(sorted(removals.withheld)), tuple(sorted(removals.kept))
+    return RowCounts(written, len(removals.archived), withheld, kept)
 
 
-async def _removals(connection: AsyncConnection, store_id: str, live: int, now: datetime, *, allow: bool) -> Removals:
+async def _removals(
+    connection: AsyncConnection, store_id: str, desired: Desired, live: int, now: datetime, *, allow: bool
+) -> Removals:
     leaving = await connection.execute(
         text("""
             SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (external_id)
@@ -203,7 +212,9 @@ async def _removals(connection: AsyncConnection, store_id: str, live: int, now: 
         .select_from(products)
         .where(products.c.store_id == store_id, products.c.archived_at > since)
     )
-    return guard_removals(leaving.scalars().all(), live=live, recently_archived=int(recently or 0), allow=allow)
+    return guard_removals(
+        leaving.scalars().all(), desired.outcomes, live=live, recently_archived=int(recently or 0), allow=allow
+    )
 
 
 async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> int:
@@ -252,6 +263,16 @@ async def live_ids(engine: AsyncEngine, store_id: str) -> frozenset[UUID]:
         async with engine.connect() as connection:
             rows = await connection.execute(
                 select(products.c.id).where(products.c.store_id == store_id, products.c.archived_at.is_(None))
+            )
+            return frozenset(rows.scalars())
+
+
+async def live_external_ids(engine: AsyncEngine, store_id: str) -> frozenset[str]:
+    """Return the shop's ids of a store's live rows."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(
+                select(products.c.external_id).where(products.c.store_id == store_id, products.c.archived_at.is_(None))
             )
             return frozenset(rows.scalars())
 

@@ -18,26 +18,54 @@ FREE_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """Which live rows are archived, and which stay until a person agrees; external ids."""
+    """What becomes of live rows that are not desired any more; external ids.
 
-    archived: frozenset[str]
-    withheld: frozenset[str]
+    Attributes:
+        archived: those that leave.
+        withheld: those that stay until a person agrees.
+        kept: those that stay because nothing speaks against them: their picture fails for the
+            moment, or the shop does not let them be read.
+    """
+
+    archived: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
 
 
-def guard_removals(leaving: Collection[str], *, live: int, recently_archived: int, allow: bool) -> Removals:
-    """Let removals pass, or hold them back, all of them, because so many at once look like a mistake.
+def guard_removals(
+    leaving: Collection[str],
+    outcomes: Iterable[ProductOutcome],
+    *,
+    live: int,
+    recently_archived: int,
+    allow: bool,
+) -> Removals:
+    """Let a product leave on evidence about itself, unless so many leave at once that it looks like a mistake.
 
     Args:
         leaving: live rows that are not desired any more.
+        outcomes: what became of the store's products. A refusal is evidence; a failure is not. A
+            product without an outcome, as after the loss of a table, waits for a person.
         live: rows live now, the leaving ones included.
         recently_archived: rows archived within the last seven days, without consent; they count
             as removals, and as rows the store had.
         allow: whether a person has agreed.
     """
+    told = {outcome.external_id: _is_evidence(outcome) for outcome in outcomes}
+    kept = frozenset(external_id for external_id in leaving if not told.get(external_id, True))
+    unknown = frozenset(leaving) - told.keys()
+    refused = frozenset(leaving) - kept - unknown
     limit = max(FREE_REMOVALS, int(FREE_SHARE * (live + recently_archived)))
-    if allow or len(leaving) + recently_archived <= limit:
-        return Removals(frozenset(leaving), frozenset())
-    return Removals(frozenset(), frozenset(leaving))
+    if allow:
+        return Removals(archived=refused | unknown, kept=kept)
+    if len(refused) + recently_archived <= limit:
+        return Removals(archived=refused, withheld=unknown, kept=kept)
+    return Removals(withheld=refused | unknown, kept=kept)
+
+
+def _is_evidence(outcome: ProductOutcome) -> bool:
+    """Whether an outcome speaks against its product; that the shop hides it at present does not."""
+    return outcome.status is Status.REJECTED and set(outcome.reasons) != {Reason.UNREADABLE}
 
 
 def await_consent(

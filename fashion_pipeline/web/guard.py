@@ -134,7 +134,8 @@ def parse(url: str | httpx.URL) -> Target:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        _ = parsed.host  # httpx reads it once more when it asks, and fails on "xn--" before what is not Punycode
+    except (httpx.InvalidURL, UnicodeError) as error:
         msg = f"{redact(url)!r} is not a URL ({error}); correct it in the shop"
         raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from None
     host = _plain_host(parsed.raw_host.decode("ascii"))

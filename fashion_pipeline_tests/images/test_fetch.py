@@ -90,12 +90,16 @@ async def test_unchanged_pictures_cost_no_request(tmp_path: Path) -> None:
     assert stage.asked() == ["/a.jpg"]
 
 
-async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_path: Path) -> None:
-    """The product is stale, its old picture stands, and the new one is tried at most daily until it comes."""
+@pytest.mark.parametrize("image_id", ["1", "2"])
+async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_path: Path, image_id: str) -> None:
+    """The product is stale, its old picture stands, and the new one is tried at most daily until it comes.
+
+    WooCommerce gives a new picture a new id; a plugin may keep the old one.
+    """
     async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(status=503)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/b.jpg"))]
+        stage.products = [product("1", stage.picture("/b.jpg", image_id=image_id))]
         tries = []
         for _ in range(7 * 24):
             await stage.run()
@@ -196,6 +200,7 @@ async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, stat
         (Answer(status=302, headers={"Location": "/a.jpg"}), Reason.TOO_MANY_REDIRECTS, Status.REJECTED),
         (Answer(status=302, headers={"Location": "http://169.254.169.254/"}), Reason.BLOCKED_ADDRESS, Status.REJECTED),
         (Answer(status=302, headers={"Location": "file:///etc/passwd"}), Reason.BAD_URL, Status.REJECTED),
+        (Answer(status=302, headers={"Location": "http://xn--/a.jpg"}), Reason.BAD_URL, Status.REJECTED),
         (Answer(status=400), Reason.HTTP_ERROR, Status.REJECTED),
     ],
 )

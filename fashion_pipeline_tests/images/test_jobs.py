@@ -39,9 +39,9 @@ def test_a_host_that_asks_for_an_hour_gets_it() -> None:
 
 def test_jobs_are_sorted_by_host() -> None:
     """Pictures of one host queue together; what is no URL has a queue of its own."""
-    urls = ["https://a.test/1", "https://b.test/1", "https://A.test/2", "http://a\n/"]
+    urls = ["https://a.test/1", "https://b.test/1", "https://A.test/2", "http://a\n/", "http://xn--/1"]
     hosts = by_host({url: Job(url) for url in urls})
-    assert [[job.url for job in host.jobs] for host in hosts] == [[urls[0], urls[2]], [urls[1]], [urls[3]]]
+    assert [[job.url for job in host.jobs] for host in hosts] == [[urls[0], urls[2]], [urls[1]], [urls[3]], [urls[4]]]
 
 
 def test_a_shared_url_is_conditional_only_where_all_know_the_same() -> None:

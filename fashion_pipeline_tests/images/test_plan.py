@@ -114,4 +114,5 @@ def test_validators_become_conditions() -> None:
     both = fetched(etag='W/"1"', last_modified="Mon, 16 Nov 2026 12:00:00 GMT")
     assert conditions(both) == {"If-None-Match": 'W/"1"', "If-Modified-Since": "Mon, 16 Nov 2026 12:00:00 GMT"}
     assert conditions(fetched(etag=None)) == {}
+    assert conditions(fetched(etag='"é"', last_modified="lundi, 16 août")) == {}  # a header could not carry them
     assert conditions(None) == {}

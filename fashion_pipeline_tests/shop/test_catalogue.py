@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,6 +44,7 @@ class Reader:
         sweep: bool = False,
         allow_removals: bool = False,
         known_first_seen: Mapping[str, datetime] | None = None,
+        known_live: Collection[str] = (),
     ) -> ReadCounts:
         self.clock.at += timedelta(minutes=1)
         self.model.clock.advance(60)
@@ -56,6 +57,7 @@ class Reader:
             sweep=sweep,
             allow_removals=allow_removals,
             known_first_seen=known_first_seen,
+            known_live=known_live,
         )
         return self.counts
 
@@ -334,6 +336,26 @@ async def test_first_seen_survives_lost_tables(reader: Reader, model: ModelShop)
     await reader.read(sweep=True, known_first_seen=known)
     assert reader.row(reused).first_seen_at == restarted_at
     assert reader.row(kept).first_seen_at == LONG_AGO
+
+
+async def test_what_a_sink_shows_is_asked_for_after_the_tables_are_lost(reader: Reader, model: ModelShop) -> None:
+    """Without a table, a product that is shown and not listed is gone on its own 404 only; a refusal proves nothing."""
+    kept, hidden, deleted = add_many(model, 3, modified=LONG_AGO)
+    del model.products[hidden], model.products[deleted]
+    refused = replay("err_403_customer_role_key")
+    model.fault = lambda request: refused if request.url.path.endswith(f"/{hidden}") else None
+    await reader.read(known_live={str(kept), str(hidden), str(deleted)})
+    assert reader.row(kept).outcome.ok
+    assert reader.row(hidden).outcome.reasons == (Reason.UNREADABLE,)
+    assert reader.row(deleted).outcome.reasons == (Reason.DELETED,)
+
+
+async def test_an_empty_shop_after_the_tables_are_lost(reader: Reader) -> None:
+    """An empty listing concludes nothing about what a sink shows until a person agrees."""
+    counts = await reader.read(known_live={"12"})
+    assert (counts.rows, bool(counts.held)) == (0, True)
+    counts = await reader.read(known_live={"12"}, sweep=True, allow_removals=True)
+    assert (counts.deleted, counts.held) == (1, "")
 
 
 async def test_a_product_that_breaks_the_answers(reader: Reader, model: ModelShop) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from fashion_pipeline.outcomes import OK, Outcome
+from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import Desired, desired_state
@@ -63,7 +63,11 @@ def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
 
 @dataclass
 class Shop:
-    """The four tables of one store, kept small and changed at will; every picture passes unless told otherwise."""
+    """The four tables of one store, kept small and changed at will; every picture passes unless told otherwise.
+
+    Attributes:
+        bytes_of: what names a picture's bytes, by its id; ``""`` for a picture that has none.
+    """
 
     vectors: Vectors
     store: Store = field(default_factory=store)
@@ -77,6 +81,12 @@ class Shop:
     def add(self, *products: Product) -> Shop:
         """Put products in, new or changed."""
         self.products.update((item.external_id, item) for item in products)
+        return self
+
+    def trash(self, *external_ids: str) -> Shop:
+        """Let the shop move products to the trash."""
+        for external_id in external_ids:
+            self.products[external_id] = replace(self.products[external_id], outcome=rejected(Reason.TRASHED))
         return self
 
     def desired(self) -> Desired:
@@ -101,7 +111,8 @@ class Shop:
     def _fetched(self) -> Iterable[FetchedImage]:
         for item in self.products.values():
             for image in item.images:
-                sha256 = sha(self.bytes_of.get(image.image_id, image.image_id))
+                named = self.bytes_of.get(image.image_id, image.image_id)
+                sha256 = sha(named) if named else None
                 outcome = self.fetched.get(image.image_id, OK)
                 yield FetchedImage(
                     external_id=item.external_id,

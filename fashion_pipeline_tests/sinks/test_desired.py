@@ -80,6 +80,15 @@ def test_a_picture_that_only_fails_is_shown_by_its_last_good_bytes(tmp_path: Pat
     assert (told.status, told.reasons, told.next_retry_at) == (Status.OK, (Reason.HTTP_ERROR,), later)
 
 
+def test_refused_bytes_do_not_stand_in(tmp_path: Path) -> None:
+    """Where the last good bytes are refused, what keeps the product out is the picture that fails, which is tried again."""
+    made = shop(tmp_path, 1)
+    made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503", 1, NOW)
+    made.judged[sha("1-0")] = rejected(Reason.TOO_BLURRY)
+    (told,) = made.desired().outcomes
+    assert (told.stage, told.status, told.reasons) == ("fetched_images", Status.FAILED, (Reason.HTTP_ERROR,))
+
+
 def test_further_pictures_have_points_of_their_own_only_when_the_store_wants_all(tmp_path: Path) -> None:
     """Their ids are made from the product's and the picture's, and one that fails takes nobody with it."""
     made = shop(tmp_path).add(product("1", pictures=3))

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
-from fashion_pipeline.outcomes import Reason, Status, rejected
+from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.sinks.desired import Desired, product_id
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
 from fashion_pipeline.sinks.postgres import (
@@ -80,12 +80,13 @@ async def test_leaving_archives_and_coming_back_keeps_id_and_creation(engine: As
     """A row is never deleted: it is archived, and its return clears that and nothing else."""
     made = shop(tmp_path, 5)
     await put(engine, made.desired())
-    gone = made.products.pop("2")
+    back = made.products["2"]
+    made.trash("2")
     assert await put(engine, made.desired(), LATER) == RowCounts(archived=1)
     assert (await rows(engine))[1][3] == LATER
     assert product_id(STORE, "2") not in await live_ids(engine, STORE)
     assert (await first_seen(engine, STORE))["2"] == NOW
-    made.add(gone)
+    made.add(back)
     assert await put(engine, made.desired(), LATER + timedelta(hours=1)) == RowCounts(written=1)
     assert await rows(engine, columns="id, created_at, archived_at") == [
         (product_id(STORE, str(number)), NOW, None) for number in range(1, 6)
@@ -96,25 +97,39 @@ async def test_too_many_removals_wait_and_consent_lets_them_pass(engine: AsyncEn
     """Held back rows stay live until a person agrees; what was consented to does not count afterwards."""
     made = shop(tmp_path, 20)
     await put(engine, made.desired())
-    for number in range(1, 11):
-        del made.products[str(number)]
+    made.trash(*map(str, range(1, 11)))
     held = await put(engine, made.desired(), LATER)
     assert (held.archived, len(held.withheld)) == (0, 10)
     assert await live_counts(engine) == {STORE: 20}
     assert (await put(engine, made.desired(), LATER)).withheld == held.withheld
     assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=10)
-    del made.products["11"], made.products["12"]
+    made.trash("11", "12")
     assert await put(engine, made.desired(), LATER + timedelta(days=1)) == RowCounts(archived=2)
+
+
+async def test_a_product_leaves_on_evidence_about_itself_only(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A picture that fails, and a shop that hides a product, keep the row; a product no table knows waits for consent."""
+    made = shop(tmp_path, 20)
+    await put(engine, made.desired())
+    made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503")
+    made.bytes_of["1-0"] = ""
+    made.add(replace(made.products["2"], outcome=rejected(Reason.UNREADABLE)))
+    del made.products["3"]
+    made.trash("4")
+    applied = await put(engine, made.desired(), LATER)
+    assert applied == RowCounts(archived=1, withheld=("3",), kept=("1", "2"))
+    assert await put(engine, made.desired(), LATER) == RowCounts(withheld=("3",), kept=("1", "2"))
+    assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=1, kept=("1", "2"))
+    assert await live_counts(engine) == {STORE: 18}
 
 
 async def test_small_removals_add_up_over_seven_days(engine: AsyncEngine, tmp_path: Path) -> None:
     """Three a day are not a way around the guard; a week later they are forgotten."""
     made = shop(tmp_path, 10)
     await put(engine, made.desired())
-    for number in (1, 2, 3):
-        del made.products[str(number)]
+    made.trash("1", "2", "3")
     assert (await put(engine, made.desired(), LATER)).archived == 3
-    del made.products["4"]
+    made.trash("4")
     assert (await put(engine, made.desired(), LATER + timedelta(days=6))).withheld == ("4",)
     assert (await put(engine, made.desired(), LATER + timedelta(days=7))).archived == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -11,8 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.reconcile import AppliedPoint, PointPlan, await_consent, guard_removals, plan_points
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, shop
+
+
+def trashed(external_ids: Iterable[str]) -> list[ProductOutcome]:
+    """Return what becomes of products that the shop has moved to the trash."""
+    return [
+        ProductOutcome(
+            store_id="atelier-nord",
+            external_id=external_id,
+            product_id=product_id("atelier-nord", external_id),
+            title="Coat",
+            stage="raw_products",
+            status=Status.REJECTED,
+            reasons=(Reason.TRASHED,),
+        )
+        for external_id in external_ids
+    ]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +49,7 @@ def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
 ) -> None:
     """Whatever was archived within the week counts as removed, and as a row the store had."""
     names = [str(number) for number in range(leaving)]
-    held = guard_removals(names, live=live, recently_archived=recently, allow=False)
+    held = guard_removals(names, trashed(names), live=live, recently_archived=recently, allow=False)
     assert bool(held.withheld) is not passes
     assert held.archived | held.withheld == set(names)
 
@@ -39,7 +57,7 @@ def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
 @given(st.sets(st.text(max_size=3)), st.integers(0, 50), st.integers(0, 50))
 def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: int) -> None:
     """A person's word is stronger than any number."""
-    held = guard_removals(leaving, live=live, recently_archived=recently, allow=True)
+    held = guard_removals(leaving, trashed(leaving), live=live, recently_archived=recently, allow=True)
     assert held.archived == leaving
 
 

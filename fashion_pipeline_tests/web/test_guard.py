@@ -86,6 +86,8 @@ def test_private_addresses_are_not_public(address: str) -> None:
         "http://[fe80::1%25eth0]/x.jpg",
         "http://a\n.test/",
         "http://\uff11\uff12\uff17.0.0.1/",
+        "http://xn--/x.jpg",
+        "http://xn--zzzzzzzzz99999/x.jpg",
     ],
 )
 def test_what_is_not_an_http_url_is_refused_unresolved(url: str) -> None:
