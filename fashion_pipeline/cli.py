@@ -140,6 +140,7 @@ def demo(
 ) -> None:
     """Take two small shops, served on this machine, through the whole pipeline."""
     from fashion_pipeline.defs.runs import instance
+    from fashion_pipeline.report import COUNTS
 
     started = time.monotonic()
     reports: dict[str, Any] = {}
@@ -152,12 +153,11 @@ def demo(
                 worst = worst or error
             if worst is None:
                 _show_searches(list(settings.store_list()))
+            did = sum(report[name] for report in reports.values() for name in COUNTS)
             page = folder / "demo.html"
-            _write_page(page, reports, model=model)
+            if did or not page.exists():
+                _write_page(page, reports, model=model)
     total = time.monotonic() - started
-    did = sum(
-        report[name] for report in reports.values() for name in ("fetched", "decoded", "embedded", "rows_written")
-    )
     if worst is None and did == 0:
         click.echo("Nothing changed in the shops: 0 fetched, 0 decoded, 0 embedded, 0 written.", err=True)
     click.echo(f"{shop_count} shops in {total:.1f} s. Look at {page}; then: make ui", err=True)
