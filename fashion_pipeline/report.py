@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,13 +126,13 @@ def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list
     ]
     if changed:
         lines.append(f"            {', '.join(changed)}")
-    lines += [f"  {count:>5,} {Reason(reason).text}  [{reason}]" for reason, count in _known(report["rejected"])]
-    lines += [f"  {count:>5,} for now: {Reason(reason).text}  [{reason}]" for reason, count in _known(report["failed"])]
+    for status, words in (("rejected", ""), ("failed", "for now: ")):
+        lines += [f"  {count:>5,} {words}{_text(reason)}  [{reason}]" for reason, count in report[status].items()]
     return lines
 
 
-def _known(reasons: Mapping[str, int]) -> Sequence[tuple[str, int]]:
-    return [(reason, count) for reason, count in reasons.items() if reason in set(Reason)]
+def _text(reason: str) -> str:
+    return Reason(reason).text if reason in set(Reason) else "a stage it needs has not come to it yet"
 
 
 def outcome_lines(outcome: ProductOutcome) -> list[str]:

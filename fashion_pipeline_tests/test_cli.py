@@ -109,12 +109,15 @@ def test_a_database_that_does_not_answer_may_be_tried_again(pipeline: Pipeline) 
 
 
 def test_a_missing_model_says_what_to_set(pipeline: Pipeline) -> None:
-    """Without weights the run fails with a sentence, having kept what it did before."""
+    """Without weights the run fails with a sentence, and tells how far each product came."""
     pipeline.environment["FASHION_MODEL"] = "local-dir:/nowhere"
     ran = pipeline.command("ingest", pipeline.store_id, "--json")
     assert ran.returncode == 2
     assert "there is no directory /nowhere" in ran.stderr
-    assert last_object(ran)["stores"][pipeline.store_id]["fetched"] > 0
+    report = last_object(ran)["stores"][pipeline.store_id]
+    assert report["fetched"] > 0
+    assert report["rejected"]["no_image"] == 1
+    assert report["failed"]["waiting"] > 0
 
 
 def test_what_became_of_products_is_told_in_plain_words(pipeline: Pipeline) -> None:

@@ -239,6 +239,7 @@ async def postgres_products(
             withheld=counts.withheld,
             now=run.clock.now(),
         )
+    run.outcomes_are_published()
     run.finished("postgres_products", items=len(desired.products), refused=len(counts.withheld))
     return dg.MaterializeResult(metadata=facts(counts, started=started) | standing(desired.outcomes))
 

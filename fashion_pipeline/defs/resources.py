@@ -4,6 +4,7 @@ None of them holds a secret in its configuration, which the UI shows: keys and a
 from the environment when a run opens what it needs.
 """
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.errors import FashionError, SettingsError
 from fashion_pipeline.local import embedded_postgres
 from fashion_pipeline.outcomes import Clock, SystemClock
+from fashion_pipeline.records import TABLES, Table
 from fashion_pipeline.settings import Settings, Store
-from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors
+from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors, read_table
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 PARTITION_TAG = "dagster/partition"
 
+logger = logging.getLogger(__name__)
 progress_log = logging.getLogger("fashion_pipeline.progress")
 
 
@@ -69,6 +72,7 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
 
     _store: Store | None = PrivateAttr(default=None)
     _clock: Clock = PrivateAttr(default_factory=SystemClock)
+    _outcomes_published: bool = PrivateAttr(default=False)
 
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["StoreRun"]:
@@ -80,8 +84,40 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
             yield self
             return
         self._store = Settings.read().store_list().need(store_id)
+        self._outcomes_published = False
         with postgres_url() as url, store_lock(url, store_id):
             yield self
+            if not self._outcomes_published:
+                asyncio.run(self._publish_how_far_it_came(url))
+
+    async def _publish_how_far_it_came(self, url: str) -> None:
+        """Publish every product's outcome from the tables there are: a run that fails half-way tells too."""
+        from fashion_pipeline.sinks.desired import desired_state
+        from fashion_pipeline.sinks.outcomes import publish_outcomes
+        from fashion_pipeline.sinks.postgres import database
+
+        try:
+            tables = {
+                asset: read_table(home().table(asset, self.store.id), row) or Table(()) for asset, row in TABLES.items()
+            }
+            if not tables["raw_products"].rows:
+                return
+            desired = desired_state(
+                store=self.store,
+                products=tables["raw_products"],
+                images=tables["fetched_images"],
+                judged=tables["quality_passed"],
+                embedded=tables["embeddings"],
+                fingerprint=tables["embeddings"].metadata.get("fingerprint", ""),
+            )
+            async with database(url, home_id=home().id) as engine:
+                await publish_outcomes(engine, store_id=self.store.id, outcomes=desired.outcomes, now=self.clock.now())
+        except FashionError as error:  # the run has its own error, and the next run publishes
+            logger.warning("%s: its products' outcomes were not published: %s", self.store.id, error)
+
+    def outcomes_are_published(self) -> None:
+        """Say that an asset of this run has published them."""
+        self._outcomes_published = True
 
     @property
     def store(self) -> Store:
