@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.report import COUNTS, InSinks, outcome_lines, status_lines, store_lines, store_report
+from fashion_pipeline.sinks.desired import ProductOutcome
+
+PUBLISHED = ProductOutcome(
+    store_id="atelier-nord",
+    external_id="12",
+    product_id=uuid4(),
+    title="Linen dress",
+    stage="postgres_products",
+    status=Status.OK,
+    in_postgres=True,
+    in_qdrant=True,
+)
+REFUSED = replace(
+    PUBLISHED,
+    external_id="13",
+    stage="quality_passed",
+    status=Status.REJECTED,
+    reasons=(Reason.TOO_SMALL, Reason.TOO_BLURRY),
+    detail="320x400, 41.0",
+    in_postgres=False,
+    in_qdrant=False,
+)
+FAILED = replace(
+    REFUSED,
+    external_id="14",
+    stage="fetched_images",
+    status=Status.FAILED,
+    reasons=(Reason.RATE_LIMITED,),
+    detail="HTTP 429",
+    attempts=2,
+    next_retry_at=datetime(2026, 11, 21, 4, 30, tzinfo=UTC),
+)
+GONE = replace(REFUSED, external_id="15", stage="raw_products", reasons=(Reason.TRASHED,))
+WAITING = replace(FAILED, external_id="16", stage="embeddings", reasons=(), detail="its picture has no vector yet")
+EVERY = (PUBLISHED, REFUSED, FAILED, GONE, WAITING)
+
+
+def test_each_product_counts_once_under_its_first_reason() -> None:
+    """``products`` counts what the shop has; the reason maps add up to what is not published."""
+    report = store_report({"fetched_images": {"fetched": 3}}, {"fetched_images": 1.5}, EVERY)
+    assert list(report) == ["products", *COUNTS, "rejected", "failed", "seconds"]
+    assert report["products"] == 4
+    assert report["rejected"] == {"too_small": 1}
+    assert report["failed"] == {"rate_limited": 1, "waiting": 1}
+    assert (report["fetched"], report["embedded"], report["seconds"]) == (3, 0, {"fetched_images": 1.5})
+
+
+def test_a_person_reads_the_reasons_in_plain_words() -> None:
+    """The summary of a run names every reason with its count, the ones that are tried again apart."""
+    told = InSinks(1, 1, EVERY)
+    text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), told))
+    assert "4 products: 1 rows, 1 points, 1 refused" in text
+    assert "1 the picture's shorter side is too short  [too_small]" in text
+    assert "1 for now: the picture's host asked us to come back later  [rate_limited]" in text
+    assert "[waiting]" in text
+
+
+def test_the_way_of_one_product_is_told_from_where_it_stopped() -> None:
+    """A refused product says at which stage, every reason, the measurements, and where it is not."""
+    assert outcome_lines(PUBLISHED) == ["12  Linen dress", "  it is published", "  in PostgreSQL and Qdrant"]
+    refused = "\n".join(outcome_lines(REFUSED))
+    assert "refused at the quality gate (quality_passed)" in refused
+    assert "shorter side is too short; the picture is not sharp enough" in refused
+    assert "320x400, 41.0" in refused
+    assert "in neither PostgreSQL nor Qdrant" in refused
+
+
+def test_what_is_tried_again_says_when() -> None:
+    """A failure names the time of its next attempt, and which one it will be."""
+    assert "  tried again after 2026-11-21 04:30 UTC (attempt 3)" in outcome_lines(FAILED)
+
+
+def test_a_published_product_with_an_older_picture_says_so() -> None:
+    """A stale product is published, and says what keeps its new picture."""
+    stale = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), detail="HTTP 503", attempts=1)
+    assert "  it is published, with an older picture: the picture's host answered with an error" in outcome_lines(stale)
+
+
+def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:
+    """A row without its point, and a store that left stores.yaml, are seen at a glance."""
+    first = status_lines("atelier-nord", InSinks(2, 1, EVERY), store=None)[0]
+    assert "THE SINKS DIFFER" in first
+    assert "not in stores.yaml" in first
