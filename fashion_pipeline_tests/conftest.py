@@ -82,7 +82,7 @@ def database_url(postgres_server: Server) -> Iterator[str]:
     postgres_server.run("DROP DATABASE {} WITH (FORCE)", name)
 
 
-SHOPS = 40
+SHOPS = 200
 PRODUCTS = 16
 
 
