@@ -23,9 +23,11 @@ import fcntl
 import json
 import logging
 import os
+import pickle
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -41,8 +43,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
-from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable
-from fashion_pipeline.storage import Home, file_lock
+from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, VectorStoreError
+from fashion_pipeline.storage import Home, file_lock, make_directory
 from fashion_pipeline.unprivileged import Account, becoming, server_account
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class _Cluster:
         self.launch_file = root / "launch.json"
 
     def make_root(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_directory(self.root)
 
     @property
     def socket_directory(self) -> Path | None:
@@ -442,6 +444,7 @@ def local_qdrant(home: Home, *, timeout_s: float = 600.0) -> Iterator[QdrantClie
     Raises:
         SettingsError: the home is an object store.
         LockTimeout: another process kept it open for longer than ``timeout_s``.
+        VectorStoreError: its files are damaged.
     """
     directory = home.local("qdrant").absolute()
     with file_lock(directory.parent / "qdrant.lock", timeout_s=timeout_s, what="the local Qdrant"):
@@ -453,7 +456,14 @@ def local_qdrant(home: Home, *, timeout_s: float = 600.0) -> Iterator[QdrantClie
         if directory not in _said:
             _said.add(directory)
             log.info("FASHION_QDRANT_URL is not set: using a local Qdrant under %s", directory)
-        client = QdrantClient(path=str(directory))
+        try:
+            client = QdrantClient(path=str(directory))
+        except (OSError, ValueError, KeyError, sqlite3.Error, pickle.UnpicklingError, EOFError) as error:
+            msg = (
+                f"the local Qdrant under {directory} cannot be opened ({type(error).__name__}: {error}); move that "
+                "directory away: the next run of every store fills a new one from the stored vectors"
+            )
+            raise VectorStoreError(msg) from error
         try:
             yield client
         finally:

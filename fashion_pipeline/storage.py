@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
-from fashion_pipeline.errors import DamagedFile, LockTimeout, SettingsError, StorageFull, TableTooNew
+from fashion_pipeline.errors import DamagedFile, LockTimeout, SettingsError, StorageError, StorageFull, TableTooNew
 from fashion_pipeline.records import SCHEMA_VERSION, VECTOR_SIZE, Table
 
 if TYPE_CHECKING:
@@ -80,10 +80,16 @@ class Home:
     def id(self) -> str:
         """The home's own id, made on first use; the databases remember whose they are."""
         path = self.root / "home.json"
-        with contextlib.suppress(FileNotFoundError):
+        if not path.exists():
+            put(path, json.dumps({"id": uuid.uuid4().hex}).encode())
+        try:
             return str(json.loads(path.read_text())["id"])
-        put(path, json.dumps({"id": uuid.uuid4().hex}).encode())
-        return str(json.loads(path.read_text())["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            msg = (
+                f'{path} does not hold {{"id": "…"}}: write into it the id that PostgreSQL knows (home_id in the table '
+                "pipeline_state), or remove it where there is no database yet"
+            )
+            raise DamagedFile(msg) from error
 
     @cached_property
     def blobs(self) -> Blobs:
@@ -104,6 +110,7 @@ def put(path: UPath, data: bytes) -> None:
 
     Raises:
         StorageFull: the disk has no room; the message names the bytes needed.
+        StorageError: it cannot be written for another reason.
     """
     if not isinstance(path, Path):
         path.write_bytes(data)
@@ -122,7 +129,21 @@ def put(path: UPath, data: bytes) -> None:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             msg = f"{path}: no space left for {len(data):,} bytes; free some, or move FASHION_HOME to a larger disk"
             raise StorageFull(msg) from error
-        raise
+        msg = f"{path} cannot be written ({error.strerror}); FASHION_HOME must be a directory this user may write to"
+        raise StorageError(msg) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory below a home.
+
+    Raises:
+        SettingsError: this user may not, or a file is in its place.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{path} cannot be made ({error.strerror}); FASHION_HOME must be a directory this user may write to"
+        raise SettingsError(msg) from error
 
 
 @contextlib.contextmanager

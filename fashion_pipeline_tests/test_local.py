@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, LockTimeout, SettingsError
+from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, LockTimeout, SettingsError, VectorStoreError
 from fashion_pipeline.local import embedded_postgres, local_qdrant
 from fashion_pipeline.storage import Home, file_lock
 from fashion_pipeline.unprivileged import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, becoming, server_account
@@ -236,6 +236,15 @@ def test_the_local_qdrant_lets_one_process_in_at_a_time(home: Home) -> None:
         with pytest.raises(LockTimeout, match="local Qdrant"), local_qdrant(home, timeout_s=0):
             pass
     with local_qdrant(home, timeout_s=0):
+        pass
+
+
+def test_a_damaged_local_qdrant_says_what_to_do(home: Home) -> None:
+    """Files that are not Qdrant's are a sentence: the vectors lie elsewhere, so the directory can go."""
+    with local_qdrant(home):
+        pass
+    (home.local("qdrant") / "meta.json").write_text("{")
+    with pytest.raises(VectorStoreError, match="move that directory away"), local_qdrant(home):
         pass
 
 

@@ -14,10 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fashion_pipeline.errors import DamagedFile, LockTimeout, SettingsError, TableTooNew
+from fashion_pipeline.errors import DamagedFile, LockTimeout, SettingsError, StorageError, TableTooNew
 from fashion_pipeline.outcomes import OK, Outcome, Reason, Status
 from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
-from fashion_pipeline.storage import Home, Place, digest, file_lock, put, read_table, sha256_hex, write_table
+from fashion_pipeline.storage import (
+    Home,
+    Place,
+    digest,
+    file_lock,
+    make_directory,
+    put,
+    read_table,
+    sha256_hex,
+    write_table,
+)
 
 NOW = datetime(2026, 11, 20, 12, 30, 15, 123456, tzinfo=UTC)
 FAILED = Outcome(Status.FAILED, (Reason.HTTP_ERROR, Reason.TOO_SLOW), "503", 2, NOW)
@@ -220,6 +230,24 @@ def test_local_databases_need_a_local_home() -> None:
 def test_the_homes_id_is_made_once(home: Home) -> None:
     """The same home has the same id, in every process."""
     assert home.id == Home(home.root).id
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", "id"])
+def test_a_damaged_home_says_where_its_id_is_known(home: Home, damage: str) -> None:
+    """A home without a readable id is not given a new one: the databases know whose they are."""
+    assert home.id
+    (home.root / "home.json").write_text(damage)
+    with pytest.raises(DamagedFile, match="pipeline_state"):
+        _ = Home(home.root).id
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file where the home should be is a sentence, for directories and for files below it."""
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(SettingsError, match="FASHION_HOME"):
+        make_directory(tmp_path / "home" / "dagster")
+    with pytest.raises(StorageError, match="FASHION_HOME"):
+        put(Home(tmp_path / "home").root / "home.json", b"{}")
 
 
 def test_a_digest_ignores_order_and_nothing_else() -> None:

@@ -15,7 +15,7 @@ from fashion_pipeline.defs.metadata import SECONDS, this_run
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.errors import FashionError
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.storage import Home, put
+from fashion_pipeline.storage import Home, make_directory, put
 
 PROCESS_TAG = "fashion_pipeline/process"
 
@@ -65,7 +65,7 @@ def prepare_instance(settings: Settings) -> Path:
         return Path(os.environ["DAGSTER_HOME"])
     directory = Home(settings.home_path).local("dagster")
     if not (directory / "dagster.yaml").exists():
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         put(Home(directory).root / "dagster.yaml", INSTANCE.encode())
     os.environ["DAGSTER_HOME"] = str(directory)
     return directory

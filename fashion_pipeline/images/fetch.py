@@ -176,8 +176,7 @@ class _Fetching:
             if step in {Step.KEEP, Step.WAIT}:
                 self.counts["kept" if step is Step.KEEP else "waiting"] += 1
                 continue
-            url = _absolute(self.store, picture.image.url)
-            job = jobs.setdefault(url, Job(url))
+            job = jobs.setdefault(picture.image.url, Job(picture.image.url))
             job.pictures.append(picture)
             job.steps.add(step)
             self._to_ask += 1
@@ -262,14 +261,6 @@ def _stored(blobs: Blobs, shas: Iterable[str]) -> set[str]:
     wanted = list(shas)
     with ThreadPoolExecutor(16, "blobs") as pool:
         return {sha for sha, there in zip(wanted, pool.map(blobs.exists, wanted), strict=True) if there}
-
-
-def _absolute(store: Store, url: str) -> str:
-    """Resolve a URL as the shop's own pages would (``//host/a.jpg``, ``/a.jpg``)."""
-    try:
-        return str(httpx.URL(f"{store.url}/").join(url.strip()))
-    except httpx.InvalidURL:
-        return url  # the guard says what is wrong with it
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from urllib.parse import urljoin
 
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
@@ -40,7 +41,9 @@ _BLOCK = re.compile(
     "address|article|aside|blockquote|br|dd|div|dl|dt|figcaption|figure|footer|h[1-6]|header|hr|li|main|nav|ol|p|pre"
     "|section|table|td|th|tr|ul"
 )
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:")
+# NUL and lone surrogates PostgreSQL refuses; the other control characters are orders to a terminal.
+_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse(
@@ -78,7 +81,7 @@ def parse(
         in_stock=_text(payload, "stock_status") != "outofstock",
         password_protected=bool(payload.get("post_password")),
         categories=_categories(payload.get("categories")),
-        images=_images(payload.get("images"), primary_only=store.images == "primary"),
+        images=_images(payload.get("images"), store),
         created_in_shop_at=read_gmt(payload.get("date_created_gmt")),
         modified_in_shop_at=read_gmt(payload.get("date_modified_gmt")),
         content_hash="",
@@ -226,20 +229,32 @@ def _categories(value: object) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _images(value: object, *, primary_only: bool) -> tuple[Image, ...]:
-    """Read the pictures; ``primary_only`` takes the shop's first, with no fallback to the next."""
+def _images(value: object, store: Store) -> tuple[Image, ...]:
+    """Read the pictures; a store of primary ones takes the shop's first, with no fallback to the next."""
     entries = value if isinstance(value, list) else []
     images: dict[str, Image] = {}
-    for position, entry in enumerate(entries[:1] if primary_only else entries):
-        url = _text(entry, "src").strip() if isinstance(entry, Mapping) else ""
+    for position, entry in enumerate(entries[:1] if store.images == "primary" else entries):
+        url = _absolute(_text(entry, "src").strip(), store) if isinstance(entry, Mapping) else ""
         if not url:
             continue
         image_id = str(entry.get("id") or "")
+        if image_id in images and images[image_id].url == url:
+            continue  # the first picture is often in the gallery too
         if not image_id.isdecimal() or image_id in images:
             # Plugins that show pictures of other hosts give them all the id 0.
             image_id = "url-" + hashlib.sha256(url.encode()).hexdigest()[:16]
         images.setdefault(image_id, Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt"))))
     return tuple(images.values())
+
+
+def _absolute(url: str, store: Store) -> str:
+    """Resolve a URL as the shop's own pages would (``//host/a.jpg``, ``/a.jpg``); what has a scheme stays as it is."""
+    if not url or _SCHEME.match(url):
+        return url
+    try:
+        return urljoin(f"{store.url}/", url)
+    except ValueError:
+        return url  # the guard says what is wrong with it
 
 
 def _iso(moment: datetime | None) -> str:

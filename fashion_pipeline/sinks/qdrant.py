@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fashion_pipeline.errors import CollectionMismatch, VectorStoreError, VectorStoreUnavailable
+from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.records import VECTOR_SIZE
 from fashion_pipeline.settings import Settings
@@ -37,6 +37,7 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
         VectorStoreUnavailable: it does not answer. Also for what happens inside.
         VectorStoreError: it refuses the key, or a request.
         CollectionMismatch: the server is older than 1.16.
+        SettingsError: its URL is none.
         LockTimeout: another process keeps the local one.
     """
     if settings.qdrant_url is None:
@@ -49,7 +50,11 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
     warnings.filterwarnings("ignore", message="Api key is used with an insecure", category=UserWarning)
     key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
     with _explained(settings.qdrant_url):
-        client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+        try:
+            client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+        except ValueError as error:
+            msg = f"FASHION_QDRANT_URL={settings.qdrant_url!r} is not a URL; it must look like http://host:6333"
+            raise SettingsError(msg) from error
         try:
             _check_version(client.info().version, settings.qdrant_url)
             yield client

@@ -22,7 +22,7 @@ from typing import Self
 import httpx
 
 from fashion_pipeline import __version__
-from fashion_pipeline.errors import BadReply, HostUnavailable
+from fashion_pipeline.errors import BadReply, HostUnavailable, SettingsError
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.web.guard import Guard, Target, redact
 from fashion_pipeline.web.pinned import ADDRESSES, PinnedTransport
@@ -268,10 +268,18 @@ def _is_tls(error: BaseException | None) -> bool:
 
 @cache
 def ssl_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return the process's one context per authority file; building one takes about 25 ms."""
+    """Return the process's one context per authority file; building one takes about 25 ms.
+
+    Raises:
+        SettingsError: the file holds no certificate.
+    """
     context = httpx.create_ssl_context()
     if ca_file is not None:
-        context.load_verify_locations(ca_file)
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            msg = f"ca_file {ca_file} cannot be used ({error}); it must hold the authority's certificate in PEM form"
+            raise SettingsError(msg) from error
     return context
 
 

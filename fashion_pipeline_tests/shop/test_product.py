@@ -108,6 +108,37 @@ def test_pictures_without_an_id_of_their_own(make_store: MakeStore) -> None:
     assert len({image.image_id for image in images}) == 2
 
 
+def test_a_picture_listed_twice_is_one(make_store: MakeStore) -> None:
+    """A first picture that is in the gallery too counts once."""
+    payload = body("product_many_images")
+    twice = payload | {"images": [payload["images"][0], *payload["images"]]}
+    store = make_store(images="all")
+    assert len(read(twice, store).images) == len(read(payload, store).images)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("/a.jpg", "https://shop.example/a.jpg"),
+        ("wp/a b.jpg", "https://shop.example/atelier/wp/a b.jpg"),
+        (" //cdn.example/a.jpg ", "https://cdn.example/a.jpg"),
+        ("HTTP://cdn.example/a.jpg", "HTTP://cdn.example/a.jpg"),
+        ("//[a.jpg", "//[a.jpg"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+    ],
+)
+def test_a_relative_address_is_the_shops(store: Store, written: str, meant: str) -> None:
+    """A picture's URL without a scheme or a host is read as the shop's own pages would read it."""
+    (image,) = read(body("product_cjk") | {"images": [{"id": 1, "src": written}]}, store).images
+    assert image.url == meant
+
+
+def test_control_characters_are_dropped(store: Store) -> None:
+    """A title cannot give orders to the terminal it is printed on."""
+    dirty = "\x1b]0;x\x07 Coat\x9b31m &#27;[2J\tred\x7f"
+    assert read(body("product_cjk") | {"name": dirty}, store).title == "]0;x Coat31m [2J red"
+
+
 def test_stock(store: Store) -> None:
     """Only ``outofstock`` is out of stock; what can be ordered back is not."""
     payload = body("product_out_of_stock")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from fashion_pipeline.errors import CollectionMismatch, VectorStoreError, VectorStoreUnavailable
+from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.points import apply_points
@@ -147,6 +147,12 @@ def test_a_server_that_does_not_answer_is_unavailable(home: Home) -> None:
     ):
         pass
     assert "s3cret" not in str(error.value)
+
+
+def test_an_address_that_is_none_is_a_sentence(home: Home) -> None:
+    """A mistyped FASHION_QDRANT_URL is wrong configuration."""
+    with pytest.raises(SettingsError, match="FASHION_QDRANT_URL"), vector_store(settings("not a url"), home):
+        pass
 
 
 def test_a_server_that_is_too_old_is_refused(home: Home) -> None:

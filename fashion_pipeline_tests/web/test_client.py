@@ -10,7 +10,7 @@ import httpx
 import pytest
 import trustme
 
-from fashion_pipeline.errors import BadReply, BlockedAddress, HostUnavailable, RefusedByHost
+from fashion_pipeline.errors import BadReply, BlockedAddress, HostUnavailable, RefusedByHost, SettingsError
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.web.client import Limits, Web, ssl_context, user_agent
 from fashion_pipeline.web.guard import Guard
@@ -132,6 +132,13 @@ async def test_https_asked_of_a_plain_port_is_named_as_that() -> None:
         with pytest.raises(HostUnavailable, match="does not speak https") as plain:
             await client.get(f"https://127.0.0.1:{port}/a", limits=LIMITS)
     assert plain.value.reason is Reason.TLS_ERROR
+
+
+def test_a_ca_file_without_a_certificate_is_a_sentence(tmp_path: Path) -> None:
+    """The message names the file and the form it must have."""
+    (tmp_path / "ca.pem").write_text("nonsense")
+    with pytest.raises(SettingsError, match=r"ca\.pem.*PEM"):
+        ssl_context(tmp_path / "ca.pem")
 
 
 def test_one_context_serves_the_process() -> None:
