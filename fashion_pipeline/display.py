@@ -46,7 +46,7 @@ class _Lines(logging.Handler):
         key = (told["store"], told["asset"])
         began = self.began.setdefault(key, now)
         finished = told["refused"] is not None
-        if not finished and now - self.said_at < LINE_EVERY_S:
+        if not finished and (not told["done"] or now - self.said_at < LINE_EVERY_S):
             return
         self.said_at = now
         of = f" of {told['total']:,}" if told["total"] is not None and not finished else ""
