@@ -48,10 +48,20 @@ PIXELS_SHAPE = (224, 224, 3)
 
 
 class Home:
-    """The paths below one home."""
+    """The paths below one home.
+
+    Raises:
+        SettingsError: (on construction) it is a URL for which there is no driver here.
+    """
 
     def __init__(self, root: str | Path | UPath) -> None:
-        self.root = UPath(root)
+        try:
+            self.root = UPath(root)
+            if not self.is_local:
+                _ = self.root.fs  # imports the driver
+        except (ImportError, ValueError) as error:
+            msg = f"FASHION_HOME is {root}, and its files cannot be reached ({error}): install that, or correct it"
+            raise SettingsError(msg) from error
 
     def table(self, asset: str, store_id: str) -> UPath:
         """Path of a stage's table for one store."""

@@ -254,3 +254,10 @@ def test_a_digest_ignores_order_and_nothing_else() -> None:
     """Equal sets of pairs have equal digests."""
     assert digest([("a", "1"), ("b", "2")]) == digest({"b": "2", "a": "1"})
     assert digest([("a", "1")]) != digest([("a", "2")])
+
+
+@pytest.mark.parametrize("url", ["s4://bucket/home", "adl://bucket/home"])
+def test_an_object_store_without_its_driver_is_named(url: str) -> None:
+    """A scheme that nothing here can open, for want of a package or for ever, is a sentence and not a traceback."""
+    with pytest.raises(SettingsError, match=f"FASHION_HOME is {url}, and its files cannot be reached"):
+        Home(url)
