@@ -1,6 +1,6 @@
 # Every target sets up .venv by itself; an up-to-date one costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui lint bench clean
+.PHONY: help setup demo test ui lint bench docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PYTHONWARNINGS ?= ignore::DeprecationWarning
@@ -30,6 +30,10 @@ bench: setup ## Run benchmarks/NAME.py (NAME=x ARGS="…")
 	@test -n "$(NAME)" || { echo "Name one: make bench NAME=x, with x from:"; ls benchmarks/*.py; exit 2; }
 	@$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
+docs: setup ## The pages of docs/ as a site, in site/
+	@test -x $(BIN)/mkdocs || $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt -e '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean: ## Remove .venv, caches, and the demo's files (never .fashion)
-	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
