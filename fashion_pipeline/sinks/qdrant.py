@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
-from fashion_pipeline.local import local_qdrant
+from fashion_pipeline.local import local_qdrant, spare_flushes
 from fashion_pipeline.records import VECTOR_SIZE
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.storage import Home
@@ -125,6 +125,8 @@ def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -
             on_disk_payload=True,
             metadata={"home_id": home_id, "fingerprint": fingerprint},
         )
+        if is_local(client):
+            spare_flushes(client)
     info = client.get_collection(name)
     vectors = info.config.params.vectors
     if not isinstance(vectors, qm.VectorParams) or (vectors.size, vectors.distance) != (
