@@ -29,8 +29,9 @@ from fashion_pipeline.errors import (
     FashionError,
     ModelError,
     SettingsError,
-    ShopAuthError,
+    ShopError,
     TableTooNew,
+    UnreadableImage,
 )
 from fashion_pipeline.settings import Settings
 
@@ -46,7 +47,7 @@ WRONG_CONFIGURATION = (
     CollectionMismatch,
     DatabaseMismatch,
     ModelError,
-    ShopAuthError,
+    ShopError,
     TableTooNew,
 )
 
@@ -73,7 +74,7 @@ def exit_code(error: BaseException | None) -> int:
     """Return the exit code that an error stands for."""
     if error is None:
         return 0
-    return 2 if isinstance(error, WRONG_CONFIGURATION) else 1
+    return 2 if isinstance(error, WRONG_CONFIGURATION) and not error.retryable else 1
 
 
 def _say(sentence: str) -> None:
@@ -320,7 +321,8 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     with contextlib.suppress(FashionError):  # a sink that is down is what the run's own error says
         told = _read_sinks([store_id])[store_id]
     report = store_report(result.counts, result.seconds, told.outcomes)
-    first, *rest = store_lines(store_id, report, told)
+    lines = store_lines(store_id, report, told)
+    first, *rest = lines if "postgres_products" in result.counts else lines[:3]  # what stood before is not news
     click.echo("\n".join(["", click.style(first, bold=True), *rest, ""]), err=True)
     if withheld := result.counts.get("postgres_products", {}).get("withheld"):
         click.echo(
@@ -377,7 +379,12 @@ def _hits(store: str, *, product: str | None, image: Path | None, limit: int, ev
     if image is None:
         return []
     quality = Settings.read().store_list().need(store).quality
-    vector = ModelResource().encoder().encode(render_blob(image.read_bytes(), max_pixels=quality.max_pixels)[None])[0]
+    try:
+        pixels = render_blob(image.read_bytes(), max_pixels=quality.max_pixels)
+    except UnreadableImage as error:
+        msg = f"--image {image}: {error}"
+        raise SettingsError(msg) from error
+    vector = ModelResource().encoder().encode(pixels[None])[0]
     with QdrantResource().open() as client:
         return search_points(client, vector, store_id=within, limit=limit)
 

@@ -82,7 +82,7 @@ def status_lines(store_id: str, told: InSinks, *, store: Store | None) -> list[s
     report = told.as_json()
     notes = "" if store is not None else " - not in stores.yaml: not run any more, kept as it was"
     notes += " - paused" if store is not None and store.paused else ""
-    notes += "" if told.rows == told.points else " - THE SINKS DIFFER: run it again with --sweep"
+    notes += "" if told.rows == told.points else " - THE SINKS DIFFER: run it again"
     lines = [f"{store_id}: {report['products']:,} products, {told.rows:,} rows, {told.points:,} points{notes}"]
     for name in ("rejected", "failed"):
         lines += [f"  {count:>6,} {name}: {reason}" for reason, count in report[name].items()]

@@ -135,6 +135,9 @@ def test_what_became_of_products_is_told_in_plain_words(pipeline: Pipeline) -> N
     hits = json.loads(pipeline.command("search", pipeline.store_id, published, "--limit", "3", "--json").stdout)
     assert len(hits) == 3
     assert all(hit["product_id"] != str(held.rows[published][0]) for hit in hits)
+    no_picture = pipeline.command("search", pipeline.store_id, "--image", "stores.yaml")
+    assert no_picture.returncode == 2
+    assert "--image stores.yaml: " in no_picture.stderr
     unknown = pipeline.command("outcomes", pipeline.store_id, "999999")
     assert unknown.returncode == 2
     assert "nothing is known of product '999999'" in unknown.stderr
