@@ -28,7 +28,7 @@ from fashion_pipeline.storage import Home
 
 @dataclass(frozen=True)
 class Held:
-    """What both sinks hold of a store, by external id."""
+    """What both sinks hold of one store, by external id."""
 
     rows: dict[str, tuple[Any, ...]]
     points: dict[str, tuple[Any, ...]]
@@ -117,7 +117,8 @@ class Pipeline:
         rows = asyncio.run(read())
         with vector_store(Settings.read(), self.home) as client:
             points, _ = client.scroll(ALIAS, limit=10_000, with_payload=True, with_vectors=False)
-        payloads = [point.payload or {} for point in points]
+        payloads = [found for point in points if (found := point.payload or {}).get("store_id") == self.store_id]
+        rows = [row for row in rows if row["store_id"] == self.store_id]
         live = [row for row in rows if row["archived_at"] is None]
         return Held(
             {row["external_id"]: (row["id"], row["title"], row["price"], row["image_sha256"]) for row in live},
