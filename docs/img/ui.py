@@ -62,6 +62,7 @@ def main() -> int:
         page.keyboard.press("Escape")
         save(page, options.to / "ui-launch.png")
         page.get_by_role("button", name="Launch").last.click()
+        expect(page.get_by_text("Launch runs to materialize")).to_have_count(0, timeout=WAIT_MS)
 
         page.goto(f"{options.address}/runs")
         page.get_by_text(f"partition: {options.store}").first.wait_for()
