@@ -1,6 +1,6 @@
 """The model shops over HTTP: many under one origin, each below ``/<store-id>``.
 
-A shop answers below ``wp-json`` (see ``rest``) and serves its pictures below
+A shop answers below ``wp-json`` and to ``?rest_route=`` (see ``rest``), and serves its pictures below
 ``wp-content/uploads``, with validators and conditional GET.
 """
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from fashion_pipeline.demo.control import control
 from fashion_pipeline.demo.rest import RestRequest
-from fashion_pipeline.demo.shop import Asked, ModelShop
+from fashion_pipeline.demo.shop import Asked, Change, ModelShop
 
 _NOT_FOUND_PAGE = "<!DOCTYPE html>\n<html><head><title>Page not found</title></head><body>404</body></html>\n"
 
@@ -34,8 +34,11 @@ def app(shops: Mapping[str, ModelShop], *, control_token: str | None = None) -> 
             return await control(shop, request, control_token)
         if shop.latency_s:
             await anyio.sleep(shop.latency_s)
-        response = (shop.fault(request) if shop.fault else None) or await _answer(shop, request)
+        said = shop.fault(request) if shop.fault else None
+        change = said if isinstance(said, Change) else Change(instead=said)
+        response = change.instead or await _answer(shop, change.request or request)
         response.headers.setdefault("date", format_datetime(shop.clock.now(), usegmt=True))
+        response = change.apply(response)
         shop.asked.append(Asked(request.method, request.url.path, request.url.query, response.status_code))
         return response
 
@@ -50,6 +53,8 @@ async def _answer(shop: ModelShop, request: Request) -> Response:
     root = f"/{shop.id}/wp-json"
     if request.url.path == root or request.url.path.startswith(f"{root}/"):
         return await RestRequest(shop, request).answer(request.url.path.removeprefix(root).strip("/"))
+    if request.url.path in {f"/{shop.id}/", f"/{shop.id}/index.php"} and "rest_route" in request.query_params:
+        return await RestRequest(shop, request).answer(request.query_params["rest_route"].strip("/"))
     return _page_not_found()
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ SPECIALS = (
     Special(
         "variable",
         "Variable vest",
-        fields={"type": "variable", "regular_price": "", "variations": [900_001, 900_002, 900_003]},
+        fields={"type": "variable", "regular_price": ""},
     ),
     Special(
         "external",
@@ -198,6 +199,7 @@ class _Seeding:
         self.pictures = pictures
         self.first_image = ""
         self.first_ids: list[int] = []
+        self.variable_ids: list[int] = []
 
     def fill(self, products: int) -> None:
         unusual = specials(products)
@@ -206,6 +208,17 @@ class _Seeding:
             self.ordinary(place)
         for place, special in enumerate(unusual, ordinary):
             self.special(place, special)
+        for parent_id in self.variable_ids:  # last, so that the products' ids do not depend on them
+            self.variations(parent_id)
+
+    def variations(self, parent_id: int) -> None:
+        """Give a product three sizes; the smallest costs what the product is said to cost."""
+        parent = self.shop.products[parent_id]
+        lowest = Decimal(str(parent.fields.pop("price")))
+        for size, dearer in (("S", 0), ("M", 5), ("L", 10)):
+            attributes = [{"id": 2, "name": "Size", "slug": "pa_size", "option": size}]
+            price = str(lowest + dearer)
+            self.shop.add_variation(parent_id, created=parent.created, regular_price=price, attributes=attributes)
 
     def ordinary(self, place: int) -> None:
         garment = self.garment(place)
@@ -221,7 +234,9 @@ class _Seeding:
         fields = dict(special.fields)
         if fields.get("type") == "grouped":
             fields["grouped_products"] = self.first_ids
-        self.add(place, special.title, self.images(place, special), **fields)
+        product_id = self.add(place, special.title, self.images(place, special), **fields)
+        if fields.get("type") == "variable":
+            self.variable_ids.append(product_id)
 
     def images(self, place: int, special: Special) -> list[str]:
         if special.picture == "none":

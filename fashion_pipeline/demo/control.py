@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fashion_pipeline.demo.faults import made_of
 from fashion_pipeline.demo.shop import ModelShop
 
 
@@ -73,6 +74,20 @@ def _force_delete(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def _add_variation(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": shop.add_variation(order["parent"], **order["fields"])}
+
+
+def _edit_variation(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
+    shop.edit_variation(order["id"], **order["fields"])
+    return {}
+
+
+def _delete_variation(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
+    shop.delete_variation(order["id"])
+    return {}
+
+
 def _upload(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     content = base64.b64decode(order["content"], validate=True)
     return {"url": shop.upload(order["path"], content, content_type=order.get("content_type", "image/jpeg"))}
@@ -94,11 +109,19 @@ def _forget_image(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _set(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Change what belongs to the shop as a whole: ``currency``, ``latency_s``."""
+    """Change what belongs to the shop as a whole: ``currency``, ``hidden`` (ids), ``latency_s``."""
     if "currency" in order:
         shop.currency = str(order["currency"])
+    if "hidden" in order:
+        shop.hidden = {int(key) for key in order["hidden"]}
     if "latency_s" in order:
         shop.latency_s = float(order["latency_s"])
+    return {}
+
+
+def _faults(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Let go wrong what the list ``faults`` says (see ``faults.made_of``), and nothing else; none: all is well."""
+    shop.fault = made_of(order["faults"])
     return {}
 
 
@@ -129,10 +152,14 @@ _VERBS: dict[str, Callable[[ModelShop, Mapping[str, Any]], dict[str, Any]]] = {
     "trash": _trash,
     "untrash": _untrash,
     "force_delete": _force_delete,
+    "add_variation": _add_variation,
+    "edit_variation": _edit_variation,
+    "delete_variation": _delete_variation,
     "upload": _upload,
     "set_image": _set_image,
     "forget_image": _forget_image,
     "set": _set,
+    "faults": _faults,
     "clock": _clock,
     "cron": _cron,
     "asked": _asked,

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from fashion_pipeline.demo.shop import Attachment, ModelProduct, ModelShop
+from fashion_pipeline.demo.attachments import image_payload
+from fashion_pipeline.demo.shop import ModelProduct, ModelShop
+from fashion_pipeline.demo.variations import (
+    is_on_sale,
+    name_of,
+    of_parent,
+    permalink,
+    picture_of,
+    price_of,
+    prices_of,
+    slug_of,
+    stock_of,
+    variations_of,
+)
 
 SYMBOLS = {
     "CHF": ("Swiss franc", "&#67;&#72;&#70;"),
@@ -85,6 +100,17 @@ _DEFAULTS: dict[str, Any] = {
     "global_unique_id": "",
 }
 
+_VARIATION_FIELDS = (
+    *("id", "type", "date_created", "date_created_gmt", "date_modified", "date_modified_gmt", "description"),
+    *("permalink", "sku", "global_unique_id", "price", "regular_price", "sale_price", "date_on_sale_from"),
+    *("date_on_sale_from_gmt", "date_on_sale_to", "date_on_sale_to_gmt", "on_sale", "status", "purchasable"),
+    *("virtual", "downloadable", "downloads", "download_limit", "download_expiry", "tax_status", "tax_class"),
+    *("manage_stock", "stock_quantity", "stock_status", "backorders", "backorders_allowed", "backordered"),
+    *("low_stock_amount", "weight", "dimensions", "shipping_class", "shipping_class_id", "image"),
+    *("gallery_image_ids", "attributes", "menu_order", "meta_data", "name", "parent_id"),
+)
+_NOT_OF_A_VARIATION = frozenset({"srcset", "sizes", "thumbnail"})
+
 
 def product_payload(shop: ModelShop, product: ModelProduct) -> dict[str, Any]:
     """Spell a product out as ``/products/<id>`` does.
@@ -105,17 +131,23 @@ def product_payload(shop: ModelShop, product: ModelProduct) -> dict[str, Any]:
         **_DEFAULTS,
     }
     body |= product.fields
-    if "price" not in product.fields:
-        body["price"] = body["sale_price"] or body["regular_price"]
+    if body["type"] == "variable":
+        body |= of_parent(shop, product)
+    if body["type"] == "grouped":
+        body |= _of_children(shop, body) | product.fields
+    if not body["price"] and "price" not in product.fields:
+        body["price"] = body["sale_price"] if _is_on_sale(shop, body) else body["regular_price"]
     price = body["price"]
     if "regular_price" not in product.fields and body["type"] not in {"variable", "grouped"}:
         body["regular_price"] = price
-    body["on_sale"] = product.fields.get("on_sale", bool(price) and price == body["sale_price"])
+    body["on_sale"] = body["on_sale"] or product.fields.get("on_sale", bool(price) and price == body["sale_price"])
+    body["backordered"] = body["stock_status"] == "onbackorder"
+    body["shipping_required"] = body["shipping_taxable"] = not body["virtual"]
     buyable = bool(price) and body["type"] not in {"external", "grouped"}
     body["purchasable"] = product.fields.get("purchasable", buyable)
-    body["has_options"] = product.fields.get("has_options", bool(body["variations"]))
-    body["price_html"] = price_html(shop, body)
-    body["images"] = [_image(shop, shop.attachments[key]) for key in product.attachments]
+    body["has_options"] = product.fields.get("has_options", body["type"] == "variable")
+    body["price_html"] = price_range(shop, _prices_below(shop, product)) or price_html(shop, body)
+    body["images"] = [image_payload(shop, shop.attachments[key]) for key in product.attachments]
     body["related_ids"] = _related(shop, product)
     body["_links"] = {
         "self": [
@@ -124,6 +156,67 @@ def product_payload(shop: ModelShop, product: ModelProduct) -> dict[str, Any]:
         "collection": [{"href": api}],
     }
     return body
+
+
+def variation_as_product(shop: ModelShop, variation: ModelProduct) -> dict[str, Any]:
+    """Spell a variation out as ``/products/<its id>`` does, and as webhooks send it."""
+    parent = shop.products[variation.parent_id]
+    name = f"{parent.fields['name']} - {name_of(variation)}" if name_of(variation) else parent.fields["name"]
+    stand_in = replace(
+        variation,
+        slug=slug_of(shop, variation),
+        attachments=picture_of(shop, variation),
+        fields={
+            "name": name,
+            "price": price_of(variation),
+            "total_sales": "0",
+            "reviews_allowed": False,
+            "categories": [],
+            "parent_id": parent.id,
+            **variation.fields,
+            **stock_of(shop, variation),
+            "type": "variation",
+        },
+    )
+    body = product_payload(shop, stand_in)
+    body |= {"permalink": permalink(shop, variation), "related_ids": []}
+    body["_links"]["up"] = [{"href": f"{shop.url}/wp-json/wc/v3/products/{parent.id}"}]
+    return body
+
+
+def variation_payload(shop: ModelShop, variation: ModelProduct, *, below_parent: bool) -> dict[str, Any]:
+    """Spell a variation out as ``/products/<parent>/variations`` does, or as ``/variations``: their links differ."""
+    body = variation_as_product(shop, variation)
+    image = next(iter(body["images"]), None)
+    body |= {
+        "name": name_of(variation),
+        "on_sale": is_on_sale(variation),
+        "image": image and {name: value for name, value in image.items() if name not in _NOT_OF_A_VARIATION},
+        "gallery_image_ids": [],
+    }
+    api = f"{shop.url}/wp-json/wc/v3"
+    if below_parent:
+        collection = f"{api}/products/{variation.parent_id}/variations"
+        hints = {"targetHints": {"allow": ["GET", "POST", "PUT", "PATCH", "DELETE"]}}
+    else:
+        collection, hints = f"{api}/variations", {}
+    links = {
+        "self": [{"href": f"{collection}/{variation.id}", **hints}],
+        "collection": [{"href": collection}],
+        "up": [{"href": f"{api}/products/{variation.parent_id if below_parent else 0}"}],
+    }
+    return {name: body[name] for name in _VARIATION_FIELDS} | {"_links": links}
+
+
+def price_range(shop: ModelShop, prices: list[str]) -> str:
+    """Return the lowest and the highest of ascending prices as the shop's pages show them, if they differ."""
+    if not prices or float(prices[0]) == float(prices[-1]):
+        return ""
+    low, high = (
+        _amount(shop, price).replace('amount">', 'amount" aria-hidden="true">', 1) for price in (prices[0], prices[-1])
+    )
+    said = f"Price range: {_plain(shop, prices[0])} through {_plain(shop, prices[-1])}"
+    return f'{low} <span aria-hidden="true">&ndash;</span> {high}<span class="screen-reader-text">{said}</span>'
 
 
 def price_html(shop: ModelShop, body: dict[str, Any]) -> str:
@@ -166,6 +259,37 @@ def _amount(shop: ModelShop, price: str) -> str:
     )
 
 
+def _is_on_sale(shop: ModelShop, body: dict[str, Any]) -> bool:
+    """Whether there is a sale price, and its time has come and is not over."""
+    now = _gmt(shop.clock.now()) or ""
+    begun = (body["date_on_sale_from_gmt"] or now) <= now
+    return bool(body["sale_price"]) and begun and now <= (body["date_on_sale_to_gmt"] or now)
+
+
+def _children(shop: ModelShop, ids: list[int]) -> list[dict[str, Any]]:
+    """Return the published products of a set."""
+    there = [shop.products[key] for key in ids if key in shop.products]
+    return [product_payload(shop, product) for product in there if product.status == "publish"]
+
+
+def _of_children(shop: ModelShop, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a grouped product has from those it groups: the lowest price, and whether one is reduced."""
+    children = _children(shop, body["grouped_products"])
+    prices = _ascending(child["price"] for child in children)
+    return {"price": prices[0] if prices else "", "on_sale": any(child["on_sale"] for child in children)}
+
+
+def _prices_below(shop: ModelShop, product: ModelProduct) -> list[str]:
+    """Return the prices of a product's variations, or of what it groups, the lowest first."""
+    if product.fields.get("type") == "grouped":
+        return _ascending(child["price"] for child in _children(shop, product.fields.get("grouped_products", [])))
+    return prices_of(variations_of(shop, product.id))
+
+
+def _ascending(prices: Iterable[str]) -> list[str]:
+    return sorted(filter(None, prices), key=float)
+
+
 def _permalink(shop: ModelShop, product: ModelProduct) -> str:
     if product.status in {"publish", "private"}:
         return f"{shop.url}/product/{product.slug}/"
@@ -178,32 +302,6 @@ def _gmt(moment: datetime | None) -> str | None:
 
 def _local(shop: ModelShop, moment: datetime | None) -> str | None:
     return moment.astimezone(shop.zone).strftime("%Y-%m-%dT%H:%M:%S") if moment else None
-
-
-def _twice_local(shop: ModelShop, moment: datetime) -> str:
-    """Return an attachment's local date, wrong by one more offset: WooCommerce 11.0.1 shows it so."""
-    local = moment.astimezone(shop.zone)
-    return (local + (local.utcoffset() or timedelta())).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _image(shop: ModelShop, attachment: Attachment) -> dict[str, Any]:
-    stem, _, extension = attachment.url.rpartition(".")
-    width, height = attachment.size
-    smaller = [size for size in (300, 768, 600) if size < width]
-    sized = [(size, f"{stem}-{size}x{round(height * size / width)}.{extension}") for size in smaller]
-    return {
-        "id": attachment.id,
-        "date_created": _twice_local(shop, attachment.created),
-        "date_created_gmt": _gmt(attachment.created),
-        "date_modified": _twice_local(shop, attachment.modified),
-        "date_modified_gmt": _gmt(attachment.modified),
-        "src": attachment.url,
-        "name": attachment.url.rpartition("/")[2],
-        "alt": attachment.alt,
-        "srcset": ", ".join(f"{url} {size}w" for size, url in [(width, attachment.url), *sized]) if sized else "",
-        "sizes": f"(max-width: {width}px) 100vw, {width}px",
-        "thumbnail": f"{stem}-300x300.{extension}" if width > 300 else attachment.url,
-    }
 
 
 def _related(shop: ModelShop, product: ModelProduct) -> list[int]:

@@ -51,10 +51,10 @@ def read_arguments(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     return values, problems
 
 
-def select(shop: ModelShop, args: Mapping[str, Any]) -> list[ModelProduct]:
-    """Return the products that match, in order, before paging."""
+def select(shop: ModelShop, args: Mapping[str, Any], among: Iterable[ModelProduct] | None = None) -> list[ModelProduct]:
+    """Return the products (or of some variations those) that match, in order, before paging."""
     wanted = [_status_filter(args), _id_filter(args), *_field_filters(args), *_date_filters(shop, args)]
-    found = [p for p in list(shop.products.values()) if all(test(p) for test in wanted)]
+    found = [p for p in (list(shop.products.values()) if among is None else among) if all(test(p) for test in wanted)]
     return _ordered(shop, found, args)
 
 

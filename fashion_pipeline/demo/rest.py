@@ -7,7 +7,9 @@ against each other.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,11 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fashion_pipeline.demo.auth import NotAuthenticated, authenticate
-from fashion_pipeline.demo.payload import SYMBOLS, product_payload, symbol
+from fashion_pipeline.demo.options import currency_setting, current_currency, general_settings, system_status
+from fashion_pipeline.demo.payload import product_payload, variation_as_product, variation_payload
 from fashion_pipeline.demo.query import products_args, read_arguments, select
-from fashion_pipeline.demo.shop import VIEW_PRODUCTS, VIEW_SETTINGS, Key, ModelShop
+from fashion_pipeline.demo.shop import VIEW_PRODUCTS, VIEW_SETTINGS, Key, ModelProduct, ModelShop
+from fashion_pipeline.demo.variations import living, variations_of
 
 _NO_CACHE = "no-cache, must-revalidate, max-age=0, no-store, private"
+
+_BELOW_PRODUCTS = re.compile(r"wc/v3/products/(?P<id>\d+)(?P<variations>/variations(?:/(?P<variation>\d+))?)?")
 
 
 class Refusal(Exception):
@@ -76,14 +82,20 @@ class RestRequest:
             "": self._index,
             "wc/v3": self._capabilities,
             "wc/v3/products": self._products,
+            "wc/v3/variations": self._variations,
+            "wc/v3/settings/general": self._settings,
             "wc/v3/settings/general/woocommerce_currency": self._currency_setting,
             "wc/v3/data/currencies/current": self._currency,
             "wc/v3/system_status": self._system_status,
         }
         read = routes.get(route)
-        product_id = route.removeprefix("wc/v3/products/")
-        if read is None and product_id.isdigit() and product_id != route:
-            return self._product(int(product_id), method)
+        below = _BELOW_PRODUCTS.fullmatch(route)
+        if below and below["variation"]:
+            return self._product(int(below["variation"]), method, parent_id=int(below["id"]))
+        if below and not below["variations"]:
+            return self._product(int(below["id"]), method)
+        if below:
+            read = partial(self._variations, int(below["id"]))
         if read is None or method not in {"GET", "HEAD"}:
             raise Refusal(404, "rest_no_route", "No route was found matching the URL and request method.")
         return read()
@@ -114,6 +126,22 @@ class RestRequest:
         return self._chosen(body) | {"_links": up}
 
     def _products(self) -> Any:
+        rows = self._listed("products", None)
+        self.headers["allow"] = "GET, POST"
+        return [self._chosen(product_payload(self.shop, row)) for row in rows]
+
+    def _variations(self, parent_id: int | None = None) -> Any:
+        """List the variations of a parent, or of all; of a parent that is missing there are none."""
+        if parent_id is None:
+            rows = self._listed("variations", living(self.shop))
+        else:
+            rows = self._listed(f"products/{parent_id}/variations", variations_of(self.shop, parent_id))
+        self.headers["allow"] = "GET" if parent_id is None else "GET, POST"
+        below_parent = parent_id is not None
+        return [self._chosen(variation_payload(self.shop, row, below_parent=below_parent)) for row in rows]
+
+    def _listed(self, route: str, among: list[ModelProduct] | None) -> list[ModelProduct]:
+        """Return one page of what matches the arguments, and set its headers."""
         args, problems = read_arguments(self.given)
         if problems:
             names = ", ".join(problems)
@@ -127,92 +155,54 @@ class RestRequest:
                 details=problems,
             )
         self._need(VIEW_PRODUCTS)
-        self.headers["allow"] = "GET, POST"
-        found = select(self.shop, args)
+        found = select(self.shop, args, among)
         per_page, page = args["per_page"], args["page"]
         pages = -(-len(found) // per_page)
         first = args["offset"] if "offset" in args else (page - 1) * per_page
         self.headers |= {"x-wp-total": str(len(found)), "x-wp-totalpages": str(pages)}
-        self._link_pages(page, pages)
-        return [self._chosen(product_payload(self.shop, p)) for p in found[first : first + per_page]]
+        self._link_pages(route, page, pages)
+        return [row for row in found[first : first + per_page] if row.id not in self.shop.hidden]
 
-    def _product(self, product_id: int, method: str) -> Any:
+    def _product(self, product_id: int, method: str, *, parent_id: int | None = None) -> Any:
+        """Answer with one product, or one variation: below its parent in a form of its own."""
         if method not in {"GET", "HEAD"}:
             raise Refusal(404, "rest_no_route", "No route was found matching the URL and request method.")
         every_method = "GET, POST, PUT, PATCH, DELETE"
-        product = self.shop.products.get(product_id)
-        if product is None:
+        variation = self.shop.variations.get(product_id)
+        product = self.shop.products.get(product_id) if parent_id is None else None
+        found = product or variation
+        if found is None or (parent_id is not None and parent_id != found.parent_id):
             allow = every_method if self._may(VIEW_PRODUCTS) else ""
             raise Refusal(404, "woocommerce_rest_product_invalid_id", "Invalid ID.", allow=allow)
         self._need(VIEW_PRODUCTS, "Sorry, you cannot view this resource.")
         self.headers["allow"] = every_method
-        return self._chosen(product_payload(self.shop, product))
+        if found.id in self.shop.hidden:
+            raise Refusal(403, "woocommerce_rest_cannot_view", "Sorry, you cannot view this resource.")
+        if found is product:
+            return self._chosen(product_payload(self.shop, found))
+        if parent_id is None:
+            return self._chosen(variation_as_product(self.shop, found))
+        return self._chosen(variation_payload(self.shop, found, below_parent=True))
+
+    def _settings(self) -> Any:
+        self._need(VIEW_SETTINGS)
+        self.headers["allow"] = "GET"
+        return [self._chosen(setting) for setting in general_settings(self.shop)]
 
     def _currency_setting(self) -> Any:
         self._need(VIEW_SETTINGS)
         self.headers["allow"] = "GET, POST, PUT, PATCH"
-        about = "This controls what currency prices are listed at in the catalog and which currency gateways will take payments in."
-        setting = f"{self.shop.url}/wp-json/wc/v3/settings/general"
-        return self._chosen(
-            {
-                "id": "woocommerce_currency",
-                "label": "Currency",
-                "description": about,
-                "type": "select",
-                "default": "USD",
-                "options": {code: f"{name} ({sign}) \N{EM DASH} {code}" for code, (name, sign) in SYMBOLS.items()},
-                "tip": about,
-                "value": self.shop.currency,
-                "group_id": "general",
-                "_links": {
-                    "self": [
-                        {
-                            "href": f"{setting}/woocommerce_currency",
-                            "targetHints": {"allow": ["GET", "POST", "PUT", "PATCH"]},
-                        }
-                    ],
-                    "collection": [{"href": setting}],
-                },
-            }
-        )
+        return self._chosen(currency_setting(self.shop))
 
     def _currency(self) -> Any:
         self._need(VIEW_SETTINGS)
         self.headers["allow"] = "GET"
-        code = self.shop.currency
-        currencies = f"{self.shop.url}/wp-json/wc/v3/data/currencies"
-        return self._chosen(
-            {
-                "code": code,
-                "name": SYMBOLS.get(code, (code, ""))[0],
-                "symbol": symbol(code),
-                "_links": {
-                    "self": [{"href": f"{currencies}/{code}", "targetHints": {"allow": ["GET"]}}],
-                    "collection": [{"href": currencies}],
-                },
-            }
-        )
+        return self._chosen(current_currency(self.shop))
 
     def _system_status(self) -> Any:
         self._need(VIEW_SETTINGS)
         self.headers["allow"] = "GET"
-        return self._chosen(
-            {
-                "environment": {
-                    "home_url": self.shop.url,
-                    "site_url": self.shop.url,
-                    "version": "11.0.1",
-                    "wp_version": "7.0.4",
-                    "php_version": "8.2.35",
-                    "default_timezone": "UTC",
-                },
-                "settings": {
-                    "currency": self.shop.currency,
-                    "currency_symbol": symbol(self.shop.currency),
-                    "number_of_decimals": 2,
-                },
-            }
-        )
+        return self._chosen(system_status(self.shop))
 
     def _may(self, what: str) -> bool:
         return self.key is not None and what in self.key.may_view
@@ -229,7 +219,7 @@ class RestRequest:
         names = wanted.split(",") if isinstance(wanted, str) else wanted
         return {name.strip(): body[name.strip()] for name in names if name.strip() in body}
 
-    def _link_pages(self, page: int, pages: int) -> None:
+    def _link_pages(self, route: str, page: int, pages: int) -> None:
         """Set Link to the neighbouring pages, the query copied into it: keys included, if it holds keys."""
         links = []
         if page > 1:
@@ -237,9 +227,9 @@ class RestRequest:
         if page < pages:
             links.append((page + 1, "next"))
         if links:
-            self.headers["link"] = ", ".join(f'<{self._page_url(number)}>; rel="{rel}"' for number, rel in links)
+            self.headers["link"] = ", ".join(f'<{self._page_url(route, number)}>; rel="{rel}"' for number, rel in links)
 
-    def _page_url(self, page: int) -> str:
+    def _page_url(self, route: str, page: int) -> str:
         pairs: dict[str, str] = {}
         for name, value in parse_qsl(self.request.url.query, keep_blank_values=True):
             schema = products_args().get(name, {})
@@ -248,7 +238,7 @@ class RestRequest:
             else:
                 pairs[name] = value
         pairs["page"] = str(page)
-        return f"{self.shop.url}/wp-json/wc/v3/products?{urlencode(pairs)}"
+        return f"{self.shop.url}/wp-json/wc/v3/{route}?{urlencode(pairs)}"
 
     def _json(self, status: int, body: Any, *, logged_in: bool | None = None) -> Response:
         headers = {

@@ -16,6 +16,7 @@ from fashion_pipeline.demo.api import app
 from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, model_shops
 from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.demo.stage import PORT_TAKEN
+from fashion_pipeline.demo.wire import protocol
 
 
 class _Server(uvicorn.Server):
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(shops, control_token=given.control_token or os.environ.get("DEMO_CONTROL_TOKEN")),
         log_level="warning",
         access_log=False,
+        http=protocol(),
         date_header=False,  # the shop's clock sets Date
         lifespan="off",
         timeout_graceful_shutdown=1,

@@ -17,15 +17,36 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from fashion_pipeline.demo.variations import touch
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    Fault = Callable[[Request], Response | None]
-    """Answers in the shop's place, or returns None to let the shop answer."""
+    Fault = Callable[[Request], "Response | Change | None"]
+    """Answers in the shop's place, changes question or answer, or (None) keeps out of it; see ``faults``."""
 
 VIEW_PRODUCTS, VIEW_SETTINGS = "products", "settings"
 EVERYTHING = frozenset({VIEW_PRODUCTS, VIEW_SETTINGS})
+
+
+def _as_it_is(response: Response) -> Response:
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a fault does to one exchange.
+
+    Attributes:
+        request: what the shop sees in place of what was asked; None: just that.
+        instead: the answer in place of the shop's own, which then is not asked; None: the shop's.
+        apply: changes the answer, which is complete but for being sent.
+    """
+
+    request: Request | None = None
+    instead: Response | None = None
+    apply: Callable[[Response], Response] = _as_it_is
 
 
 class ShopClock:
@@ -72,7 +93,10 @@ class Upload:
 
 @dataclass(slots=True)
 class Attachment:
-    """A picture as the shop's media library knows it; the file itself may be missing or elsewhere."""
+    """A picture as the shop's media library knows it; the file itself may be missing or elsewhere.
+
+    ``title`` is its name there, by default that of the file.
+    """
 
     id: int
     url: str
@@ -80,11 +104,15 @@ class Attachment:
     modified: datetime
     size: tuple[int, int] = (1000, 1250)
     alt: str = ""
+    title: str = ""
 
 
 @dataclass(slots=True)
 class ModelProduct:
-    """A product: what differs from WooCommerce's defaults, and its dates (None: a draft made in wp-admin)."""
+    """A product: what differs from WooCommerce's defaults, and its dates (None: a draft made in wp-admin).
+
+    A variation is one with a ``parent_id``; see ``variations``.
+    """
 
     id: int
     slug: str
@@ -93,6 +121,7 @@ class ModelProduct:
     created: datetime | None
     modified: datetime | None
     before_trash: str = "draft"
+    parent_id: int = 0
 
     @property
     def status(self) -> str:
@@ -118,7 +147,8 @@ class ModelShop:
         id: first segment of the path.
         origin: scheme, host and port under which the shop believes to live.
         zone: the site's time zone; naive dates in queries are read in it.
-        fault: answers in the shop's place where it returns a response.
+        hidden: ids of products that the key may not see one by one: left out of every page, and counted.
+        fault: what goes wrong; see ``Fault``.
         latency_s: seconds every answer waits.
         asked: the last requests, oldest first.
     """
@@ -129,9 +159,11 @@ class ModelShop:
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Paris"))
     keys: Sequence[Key] = ()
     clock: ShopClock = field(default_factory=ShopClock)
+    hidden: set[int] = field(default_factory=set)
     fault: Fault | None = None
     latency_s: float = 0.0
     products: dict[int, ModelProduct] = field(default_factory=dict)
+    variations: dict[int, ModelProduct] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     attachments: dict[int, Attachment] = field(default_factory=dict)
     asked: deque[Asked] = field(default_factory=lambda: deque(maxlen=20_000))
@@ -214,9 +246,49 @@ class ModelShop:
         self.edit(product_id, status=self.products[product_id].before_trash)
 
     def force_delete(self, product_id: int) -> None:
-        """Delete a product for ever: its id answers 404, and nothing else tells."""
+        """Delete a product for ever, and its variations: its id answers 404, and nothing else tells."""
         with self.lock:
             del self.products[product_id]
+            for variation in [each for each in self.variations.values() if each.parent_id == product_id]:
+                del self.variations[variation.id]
+
+    def add_variation(
+        self, parent_id: int, *, image: str | None = None, created: datetime | None = None, **fields: Any
+    ) -> int:
+        """Add a variation to a product, with its own picture or without, and return its id.
+
+        The parent's modified date becomes ``created``, by default now.
+        """
+        with self.lock:
+            self.products[parent_id].fields["type"] = "variable"
+            moment = created or self.clock.now()
+            attached = [] if image is None else [self._attachment(image, created)]
+            variation = ModelProduct(self._new_id(), "", fields, attached, moment, moment, parent_id=parent_id)
+            self.variations[variation.id] = variation
+            touch(self, parent_id, moment)
+            return variation.id
+
+    def edit_variation(self, variation_id: int, **fields: Any) -> None:
+        """Save a variation: its modified date becomes now, and its parent's; ``image`` is an address or None."""
+        with self.lock:
+            self.edit_variation_silently(variation_id, **fields)
+            variation = self.variations[variation_id]
+            variation.modified = self.clock.now()
+            touch(self, variation.parent_id, variation.modified)
+
+    def edit_variation_silently(self, variation_id: int, **fields: Any) -> None:
+        """Write a variation's post meta directly: no date moves."""
+        with self.lock:
+            variation = self.variations[variation_id]
+            if "image" in fields:
+                image = fields.pop("image")
+                variation.attachments = [] if image is None else [self._attachment(image, None)]
+            variation.fields |= fields
+
+    def delete_variation(self, variation_id: int) -> None:
+        """Delete a variation for ever: its id answers 404, and its parent's modified date becomes now."""
+        with self.lock:
+            touch(self, self.variations.pop(variation_id).parent_id, self.clock.now())
 
     def run_cron(self) -> list[int]:
         """Publish what was scheduled until now, without moving a date; return the ids."""

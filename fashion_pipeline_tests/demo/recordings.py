@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from fashion_pipeline.demo.api import app
-from fashion_pipeline.demo.shop import Key, ModelProduct, ModelShop, ShopClock
+from fashion_pipeline.demo.shop import Attachment, Key, ModelProduct, ModelShop, ShopClock
 
 FOLDERS = [Path(__file__).parents[1] / "fixtures" / name for name in ("woocommerce", "woocommerce_contract")]
 ORIGIN = "https://store.example"
@@ -22,13 +23,18 @@ KEYS = (
 )
 
 
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
 def recorded(name: str) -> dict[str, Any]:
     """Return one recording: request and response."""
     for folder in FOLDERS:
         path = folder / f"{name}.json"
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            return found
+            return _read(path)
     raise FileNotFoundError(name)
 
 
@@ -48,6 +54,61 @@ def recorded_shop() -> ModelShop:
         fields = {"name": row["name"], "status": row["status"]}
         shop.products[row["id"]] = ModelProduct(row["id"], f"slug-{row['id']}", fields, [], created, modified)
     return shop
+
+
+TYPED = (
+    *("name", "status", "type", "regular_price", "sale_price", "description", "short_description", "sku"),
+    *("date_on_sale_from", "date_on_sale_from_gmt", "date_on_sale_to", "date_on_sale_to_gmt", "catalog_visibility"),
+    *("tags", "brands", "categories", "external_url", "button_text", "attributes", "default_attributes", "virtual"),
+    *("meta_data", "post_password", "featured", "stock_status", "manage_stock", "stock_quantity", "grouped_products"),
+    *("menu_order", "weight", "backorders", "downloadable"),
+)
+"""What someone typed into a product; all else the shop makes of it."""
+HEIGHTS = {64: 64, 300: 400, 600: 800, 800: 800, 1000: 1333, 2048: 2560}
+"""Of the recorded pictures, by width: a payload does not tell them."""
+
+
+def whole_shop() -> ModelShop:
+    """Return a model shop into which was typed whatever was typed into the recorded one."""
+    shop = ModelShop("x", origin=ORIGIN, keys=KEYS, clock=ShopClock(datetime(2026, 11, 20, 16, 5, tzinfo=UTC)))
+    trashed = recorded("product_trashed_get_by_id")["response"]["body"]
+    for row in (*recorded("products_per_page_100")["response"]["body"], trashed):
+        type_in(shop, row)
+    for row in recorded("variations_all_endpoint")["response"]["body"]:
+        own = {name: row[name] for name in (*TYPED, "attributes") if name in row and name not in {"name", "type"}}
+        created, modified = moment(row["date_created_gmt"]), moment(row["date_modified_gmt"])
+        shop.variations[row["id"]] = ModelProduct(
+            row["id"], "", own, [row["image"]["id"]], created, modified, parent_id=row["parent_id"]
+        )
+    return shop
+
+
+def type_in(shop: ModelShop, row: dict[str, Any]) -> ModelProduct:
+    """Put a recorded product, with its pictures, into a shop."""
+    for image in row["images"]:
+        created, modified = moment(image["date_created_gmt"]), moment(image["date_modified_gmt"])
+        assert created
+        assert modified
+        width = int(image["sizes"].rpartition(" ")[2].removesuffix("px"))
+        shop.attachments[image["id"]] = Attachment(
+            image["id"],
+            below_x(image["src"]),
+            created,
+            modified,
+            (width, HEIGHTS[width]),
+            alt=image["alt"],
+            title=image["name"],
+        )
+    product = ModelProduct(
+        id=row["id"],
+        slug=row["slug"].removesuffix("__trashed") if row["status"] == "trash" else row["slug"],
+        fields={name: row[name] for name in TYPED},
+        attachments=[image["id"] for image in row["images"]],
+        created=moment(row["date_created_gmt"]),
+        modified=moment(row["date_modified_gmt"]),
+    )
+    shop.products[product.id] = product
+    return product
 
 
 def below_x(value: Any) -> Any:

@@ -44,6 +44,12 @@ async def test_every_verb_reaches_the_shop() -> None:
     assert model.uploads["2026/03/a.jpg"].read() == b"picture"
     await order(model, {"do": "forget_image", "url": other})
     assert list(model.uploads) == ["2026/03/a.jpg"]
+    fields = {"regular_price": "7", "image": url}
+    variation = (await order(model, {"do": "add_variation", "parent": key, "fields": fields})).json()["id"]
+    await order(model, {"do": "edit_variation", "id": variation, "fields": {"regular_price": "8"}})
+    assert product_payload(model, model.products[key])["price"] == "8"
+    await order(model, {"do": "delete_variation", "id": variation})
+    assert not model.variations
     await order(model, {"do": "trash", "id": key})
     assert model.products[key].status == "trash"
     await order(model, {"do": "untrash", "id": key})

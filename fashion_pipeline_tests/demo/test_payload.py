@@ -1,96 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from fashion_pipeline.demo.payload import product_payload
-from fashion_pipeline.demo.shop import Attachment, ModelProduct
-from fashion_pipeline_tests.demo.recordings import below_x, moment, recorded, recorded_shop
-
-GIVEN = (
-    *(
-        "name",
-        "status",
-        "type",
-        "price",
-        "regular_price",
-        "description",
-        "tags",
-        "brands",
-        "categories",
-        "external_url",
-    ),
-    *("button_text", "attributes", "default_attributes", "variations", "on_sale", "meta_data"),
-)
-DRAWN_FROM_A_HAT = {"related_ids", "images", "price_html"}
-
-
-def rebuilt(body: dict[str, Any]) -> dict[str, Any]:
-    """Give a model shop what a shopkeeper typed into the recorded product, and spell it out again."""
-    shop = recorded_shop()
-    keys = []
-    for image in body["images"]:
-        url = below_x(image["src"])
-        created, modified = moment(image["date_created_gmt"]), moment(image["date_modified_gmt"])
-        assert created
-        assert modified
-        width = int(image["sizes"].rpartition(" ")[2].removesuffix("px"))
-        shop.attachments[image["id"]] = Attachment(
-            image["id"], url, created, modified, (width, width * 4 // 3), image["alt"]
-        )
-        keys.append(image["id"])
-    product = ModelProduct(
-        id=body["id"],
-        slug=body["slug"].removesuffix("__trashed"),
-        fields={name: body[name] for name in GIVEN},
-        attachments=keys,
-        created=moment(body["date_created_gmt"]),
-        modified=moment(body["date_modified_gmt"]),
-    )
-    return product_payload(shop, product)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("product_webp", "product_external", "product_trashed_get_by_id", "product_draft", "product_variable0"),
-        *("product_zero_price", "product_no_price", "product_private", "product_html_title", "product_rtl"),
-    ],
-)
-def test_spelled_as_recorded(name: str) -> None:
-    """A product is spelled out key by key as recorded, in the recorded order."""
-    expected = below_x(recorded(name)["response"]["body"])
-    body = rebuilt(recorded(name)["response"]["body"])
-    assert list(body) == list(expected)
-    differing = {field for field in body if body[field] != expected[field]}
-    assert differing <= DRAWN_FROM_A_HAT
-
-
-@pytest.mark.parametrize("name", ["product_webp", "product_zero_price", "product_no_price", "product_rtl"])
-def test_price_html_as_recorded(name: str) -> None:
-    """The price a page shows is written as recorded: entity, comma, markup."""
-    expected = recorded(name)["response"]["body"]
-    assert rebuilt(expected)["price_html"] == expected["price_html"]
-
-
-def test_pictures_as_recorded() -> None:
-    """A picture has the recorded keys, and its local dates are wrong by one more offset, as recorded."""
-    expected = below_x(recorded("product_webp")["response"]["body"])["images"][0]
-    image = rebuilt(recorded("product_webp")["response"]["body"])["images"][0]
-    assert list(image) == list(expected)
-    for field in (
-        "id",
-        "date_created",
-        "date_created_gmt",
-        "date_modified",
-        "date_modified_gmt",
-        "src",
-        "name",
-        "sizes",
-    ):
-        assert image[field] == expected[field]
-    assert image["thumbnail"] == expected["thumbnail"]
+from fashion_pipeline_tests.demo.recordings import recorded_shop
 
 
 def test_a_reduced_product_shows_both_prices() -> None:
@@ -101,3 +15,27 @@ def test_a_reduced_product_shows_both_prices() -> None:
     assert (body["price"], body["on_sale"]) == ("900", True)
     assert "&euro;</span>1.234,50" in body["price_html"]
     assert "Current price is: &euro;900,00." in body["price_html"]
+
+
+def test_a_sale_has_its_time() -> None:
+    """A sale price counts from its first second to its last."""
+    shop = recorded_shop()
+    now = shop.clock.now()
+    begins, ends = ((now + timedelta(minutes=after)).strftime("%Y-%m-%dT%H:%M:%S") for after in (1, 2))
+    sale: dict[str, Any] = {"sale_price": "70", "date_on_sale_from_gmt": begins, "date_on_sale_to_gmt": ends}
+    product = shop.products[shop.add(name="Frock", regular_price="100", **sale)]
+    seen = []
+    for _ in range(4):
+        body = product_payload(shop, product)
+        seen.append((body["price"], body["on_sale"]))
+        shop.clock.advance(60)
+    assert seen == [("100", False), ("70", True), ("70", True), ("100", False)]
+
+
+def test_a_set_costs_what_its_cheapest_part_does() -> None:
+    """A grouped product has the lowest price of what it groups and is published."""
+    shop = recorded_shop()
+    parts = [shop.add(name="Part", price=price) for price in ("30", "9.50", "")]
+    parts.append(shop.add(name="Draft part", price="1", status="draft"))
+    outfit = shop.products[shop.add(name="Outfit", type="grouped", regular_price="", grouped_products=parts)]
+    assert product_payload(shop, outfit)["price"] == "9.50"

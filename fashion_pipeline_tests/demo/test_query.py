@@ -3,39 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from fashion_pipeline.demo.query import read_arguments, select
 from fashion_pipeline.demo.shop import ModelShop, ShopClock
-from fashion_pipeline_tests.demo.recordings import READER, ask, below_x, moment, recorded, recorded_shop
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("modified_after_equal_gmt", "modified_after_minus_1s_gmt", "modified_after_minus_1s_Z_and_gmt_flag"),
-        *("modified_after_minus_1s_Z_no_flag", "modified_after_minus_1s_naive_no_flag"),
-    ],
-)
-async def test_cursor_semantics_as_recorded(name: str) -> None:
-    """modified_after is exclusive, local without the flag, and a trap with both flag and suffix, as recorded."""
-    shop = recorded_shop()
-    shop.products[105].modified = moment("2026-11-20T16:03:37")
-    recording = recorded(name)
-    answer = await ask(shop, below_x(recording["request"]["url"]), key=READER)
-    assert answer.json() == recording["response"]["body"]
-    totals = {name: value for name, value in recording["response"]["headers"] if name.startswith("x-wp")}
-    assert {name: answer.headers[name] for name in totals} == totals
-
-
-async def test_trash_is_listed_incrementally_as_recorded() -> None:
-    """Trashed products are found by status=trash with modified_after."""
-    recording = recorded("products_trash_modified_after")
-    answer = await ask(recorded_shop(), below_x(recording["request"]["url"]), key=READER)
-    (row,) = answer.json()
-    (expected,) = recording["response"]["body"]
-    assert (row["id"], row["status"], row["date_modified_gmt"]) == (84, "trash", expected["date_modified_gmt"])
-    assert row["permalink"] == below_x(expected["permalink"])
 
 
 def shop_of(*products: dict[str, Any]) -> ModelShop:
