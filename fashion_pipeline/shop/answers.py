@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+
+import httpx
 
 from fashion_pipeline.errors import (
     BadReply,
@@ -21,14 +23,27 @@ from fashion_pipeline.errors import (
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Store
 from fashion_pipeline.web.client import Reply
+from fashion_pipeline.web.guard import printable, redact
 
 INVALID_ID = "woocommerce_rest_product_invalid_id"
 """WooCommerce's own word that it has no product of an id; any other 404 proves nothing."""
+
+_INTERFERENCE = "a cache, a firewall or a plugin answers in WooCommerce's place: exempt /wp-json/ from it"
 
 _START = re.compile(r"[\[{]")
 _END = re.compile(r"\s*(?:<|\Z)")
 _DOCUMENT = re.compile(r"<!doctype|<html", re.IGNORECASE)
 _MOST_STARTS = 100
+_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+_HEAD_BYTES = 4096
+_LONGEST_TITLE = 80
+
+_WHAT_TO_CHECK = {
+    Reason.UNREACHABLE: "; check that the shop is up",
+    Reason.TOO_SLOW: "; ask whoever hosts the shop why it is slow",
+    Reason.TRUNCATED: "; if that lasts, ask whoever hosts the shop what cuts its answers off",
+    Reason.UNRESOLVABLE: "; the store's url stands in stores.yaml",
+}
 
 
 def read_json(body: bytes) -> Any:
@@ -74,6 +89,15 @@ def error_code(reply: Reply) -> str:
     return _error(reply)[0]
 
 
+def said(reply: Reply, *, store: Store) -> str:
+    """Return what an answer other than 200 says, for a message: its status, and WordPress's words or a page's title."""
+    code, words = _error(reply)
+    if not code:
+        title = printable(clean(_title(reply), store))
+        return f"{reply.status} with the page {title!r}" if title else f"{reply.status} without a WordPress error"
+    return f"{reply.status} ({printable(clean(code, store))}: {printable(clean(words, store))})"
+
+
 def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
     """Return the error that an answer other than 200 stands for, with what to do about it.
 
@@ -82,48 +106,60 @@ def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
         store: named in the message.
         path: below ``/wp-json/wc/v3/``, without a query.
     """
-    status = reply.status
-    code, words = _error(reply)
-    said = _clean(f"{status} ({code}: {words})" if code else f"{status} without a WordPress error", store)
-    where = f"store {store.id}: GET /wp-json/wc/v3/{path} answered {said}"
+    kind, advice = _understood(reply, store)
+    return kind(f"{asked(store, path)} answered {said(reply, store=store)}; {advice}")
+
+
+def advice_on(reply: Reply, *, store: Store) -> str:
+    """Return what to do about an answer that is not what was asked for, whatever its status."""
+    return _INTERFERENCE if reply.status == 200 else _understood(reply, store)[1]
+
+
+def _understood(reply: Reply, store: Store) -> tuple[type[ShopError], str]:
+    """Return the kind of error that an answer other than 200 is, and what to do about it."""
+    status, code = reply.status, error_code(reply)
     if 300 <= status < 400:
-        return ShopProtocolError(f"{where}; {_about_redirect(reply, store)}")
+        return ShopProtocolError, about_redirect(reply, store=store)
     if status in {401, 403}:
-        return ShopAuthError(f"{where}; {_about_keys(reply, code, store)}")
+        return ShopAuthError, _about_keys(reply, code, store)
     if status == 429 or status >= 500 or status in {408, 425}:
-        wait = reply.headers.get("retry-after", "")
-        pause = f" (it asks to wait {wait} s)" if wait.isdecimal() else ""
-        return ShopUnavailable(f"{where}; the shop is down, busy or in maintenance{pause}: it is tried again later")
+        return ShopUnavailable, f"{_about_trouble(reply)}: it is tried again later"
     if status == 404:
         advice = (
             "WooCommerce is not active there: activate the plugin"
             if code == "rest_no_route"
-            else "there is no WordPress at this address: correct the store's url in stores.yaml"
+            else "there is no WordPress at this address, or its permalinks are set to Plain: correct the store's url in "
+            "stores.yaml, or choose another structure under Settings > Permalinks"
         )
-        return ShopProtocolError(f"{where}; {advice}")
+        return ShopProtocolError, advice
     if code == "rest_invalid_param":
-        return ShopProtocolError(f"{where}; its WooCommerce is too old: version 5.8 or newer is needed")
-    return ShopProtocolError(f"{where}; open the address in a browser to see what answers there")
+        return ShopProtocolError, "its WooCommerce is too old: version 5.8 or newer is needed"
+    return ShopProtocolError, "open the address in a browser to see what answers there"
 
 
-def broken(error: WebError, *, store: Store, path: str) -> ShopError:
-    """Return the store's error for an exchange that brought no answer."""
-    where = f"store {store.id}: GET /wp-json/wc/v3/{path} failed: {_clean(str(error), store)}"
+def broken(error: WebError, *, store: Store) -> ShopError:
+    """Return the store's error for an exchange that brought no answer; ``error`` names the address."""
+    if error.reason is Reason.BLOCKED_ADDRESS:
+        host = httpx.URL(store.url).host
+        return ShopError(
+            f"store {store.id}: {error.url} leads to an address that is not public; correct the store's url in "
+            f"stores.yaml, or, for a test shop, list {host!r} under its allow_private_hosts there"
+        )
+    told = f"store {store.id}: {clean(str(error), store)}"
     if isinstance(error, HostUnavailable):
-        advice = "" if error.reason is Reason.TLS_ERROR else "; check that the shop is up"
-        return ShopUnavailable(f"{where}{advice}")
-    if isinstance(error, BadReply):
-        return ShopProtocolError(where)
-    return ShopError(where)
+        return ShopUnavailable(f"{told}{_WHAT_TO_CHECK.get(error.reason, '')}")
+    return ShopProtocolError(told) if isinstance(error, BadReply) else ShopError(told)
 
 
 def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> ShopProtocolError:
     """Return the error for a 200 that holds no JSON."""
     kind = reply.headers.get("content-type", "unknown type").split(";")[0]
-    return ShopProtocolError(
-        f"store {store.id}: GET /wp-json/wc/v3/{path} answered 200 with {kind} and {problem}; "
-        "a cache, a firewall or a plugin answers in WooCommerce's place: exempt /wp-json/ from it"
-    )
+    return ShopProtocolError(f"{asked(store, path)} answered 200 with {kind} and {problem}; {_INTERFERENCE}")
+
+
+def asked(store: Store, path: str) -> str:
+    """Return the beginning of a message: which store was asked for what; ``path`` is below ``/wp-json/wc/v3/``."""
+    return f"store {store.id}: GET {store.url}/wp-json/wc/v3/{path}"
 
 
 def _error(reply: Reply) -> tuple[str, str]:
@@ -133,7 +169,26 @@ def _error(reply: Reply) -> tuple[str, str]:
         return "", ""
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):
         return "", ""
-    return body["code"], str(body.get("message", ""))[:200]
+    return body["code"], str(body.get("message", ""))
+
+
+def _title(reply: Reply) -> str:
+    """Return the title of a page; ``""`` where the body is none."""
+    found = _TITLE.search(reply.body[:_HEAD_BYTES].decode("utf-8", "replace"))
+    return html.unescape(found[1]).strip()[:_LONGEST_TITLE] if found else ""
+
+
+def _about_trouble(reply: Reply) -> str:
+    """Say why a shop that is there cannot be read now, and what may be done about it."""
+    wait = reply.headers.get("retry-after", "")
+    pause = f" (it asks to wait {wait} s)" if wait.isdecimal() else ""
+    if reply.status == 429:
+        return f"its host limits how often it may be asked{pause}; a lower FASHION_CONNECTIONS_PER_HOST may help"
+    if reply.status == 500:
+        return "the shop's own software fails: its owner finds the cause in the log of PHP, or of the database"
+    if reply.status == 503 or reply.status < 500:
+        return f"the shop is busy or in maintenance{pause}"
+    return "the server in front of the shop had no answer from it: tell the shop's owner if that lasts"
 
 
 def _about_keys(reply: Reply, code: str, store: Store) -> str:
@@ -149,22 +204,24 @@ def _about_keys(reply: Reply, code: str, store: Store) -> str:
     if store.url.lower().startswith("https://"):
         return (
             "either the key is unknown to the shop, or the server drops the Authorization header, or WordPress "
-            "does not know that it is behind https, or its permalinks are set to Plain"
+            "does not know that it is behind https, or its permalinks are set to Plain: "
+            f"fashion-pipeline doctor {store.id} finds out which"
         )
     return "the shop did not accept the signature of a plain http request: use its https address if it has one"
 
 
-def _about_redirect(reply: Reply, store: Store) -> str:
-    """Name where a redirect leads, without its query."""
-    location = urlsplit(reply.headers.get("location", ""))
-    here = urlsplit(store.url)
-    if location.netloc and (location.scheme, location.netloc) != (here.scheme, here.netloc):
-        base = location.path.partition("/wp-json")[0]
-        return f"it redirects to {location.scheme}://{location.netloc}{base}: set the store's url to that"
-    return "its permalinks are set to Plain: choose another structure under Settings > Permalinks"
+def about_redirect(reply: Reply, *, store: Store) -> str:
+    """Name where a redirect leads, without its query, and what to do about it."""
+    target = clean(redact(reply.headers.get("location", "")), store)
+    base, below, _ = target.partition("/wp-json")
+    if "://" in base and below and base.rstrip("/") != store.url:
+        return f"it redirects to {base.rstrip('/')}: set the store's url in stores.yaml to that"
+    if below:
+        return "its permalinks are set to Plain: choose another structure under Settings > Permalinks"
+    return f"it redirects to {target or 'nowhere'}, which is no shop's API: exempt /wp-json/ from what redirects there"
 
 
-def _clean(text: str, store: Store) -> str:
+def clean(text: str, store: Store) -> str:
     """Blank the keys, should a shop ever repeat them in a message."""
     for secret in (store.consumer_key, store.consumer_secret):
         if secret.get_secret_value():

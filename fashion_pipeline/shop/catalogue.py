@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol
 
 from fashion_pipeline.errors import ShopError, ShopUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
-from fashion_pipeline.records import Product, Table
+from fashion_pipeline.records import Product, Table, buried, is_buried
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.merge import Merge, Seen, is_gone
+from fashion_pipeline.shop.merge import Merge, Seen, awaiting_consent, is_gone
+from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.shop.read import read_changes
 from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, at_once
 from fashion_pipeline.shop.sweep import Listing, Progress
 from fashion_pipeline.shop.sweep import sweep as read_everything
+from fashion_pipeline.shop.variations import VariationPages, read_variations
 
 _MOST_UNAVAILABLE = 5
 
 
-class Catalogue(Pages, Protocol):
+class Catalogue(Pages, VariationPages, Protocol):
     """What reading a catalogue needs of a shop; ``rest.Shop`` is one."""
 
     async def product(self, external_id: str) -> Payload | None:
@@ -81,6 +83,7 @@ async def read_catalogue(
     allow_removals: bool,
     known_first_seen: Mapping[str, datetime] | None = None,
     known_live: Collection[str] = (),
+    purged: Collection[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Table[Product], ReadCounts]:
     """Bring a store's products up to date.
@@ -97,6 +100,7 @@ async def read_catalogue(
         known_first_seen: by external id, when the sinks first saw a product.
         known_live: external ids of products that a sink shows. A sweep asks for those that are not
             listed, whether the table knows them or was lost.
+        purged: external ids of products that must not come back; rows that are buried are among them.
         progress: told while the pages of a sweep come.
 
     Returns:
@@ -109,6 +113,7 @@ async def read_catalogue(
     """
     metadata = dict(previous.metadata) if previous else {}
     before = {row.external_id: row for row in previous.rows} if previous else {}
+    graves = {key for key, row in before.items() if is_buried(row)}
     merge = Merge(
         store=store,
         before=before,
@@ -120,7 +125,9 @@ async def read_catalogue(
     if not sweep and cursor is not None and not _settings_changed(store, metadata):
         changes = await read_changes(shop, cursor, before, clock=clock)
     if changes is not None:
-        after = merge.apply(Seen(changes.payloads, unreadable=changes.unreadable), currency=metadata["currency"])
+        variations = await read_variations(shop, changes.payloads)
+        seen = Seen(changes.payloads, unreadable=changes.unreadable, variations=variations)
+        after = merge.apply(seen, currency=metadata["currency"])
         metadata |= {"read": "incremental", "cursor": changes.cursor.isoformat()}
         listed = changes.listed
     else:
@@ -137,6 +144,7 @@ async def read_catalogue(
         )
         metadata |= concluded
         listed = len(listing.ids)
+    after = {key: buried(row) if key in purged or key in graves else row for key, row in after.items()}
     metadata["read_at"] = clock.now().isoformat()
     metadata["restarted"] = json.dumps({key: at.isoformat() for key, at in merge.restarted.items()})
     table = Table(tuple(sorted(after.values(), key=_in_order)), metadata)
@@ -158,29 +166,33 @@ async def _conclude(
     here, there = merge.store.url, metadata.get("store_url", merge.store.url)
     moved = here != there and bool(merge.before)
     remembered = {"read": "sweep", "doubt": listing.doubt, "held": ""}
-    if listing.complete or moved or not metadata.get("cursor"):
-        remembered["cursor"] = listing.cursor.isoformat()
     live = len(known_live | {key for key, row in merge.before.items() if row.outcome.ok})
     if listing.empty and live and not allow_removals:
         remembered["held"] = (
             f"the shop lists no product, {live} are known: nothing is removed; if the shop is empty indeed, "
             "run again with --allow-removals"
         )
-        return dict(merge.before), remembered
+        return {key: awaiting_consent(row, remembered["held"]) for key, row in merge.before.items()}, remembered
+    if listing.complete or moved or not metadata.get("cursor"):
+        remembered["cursor"] = listing.cursor.isoformat()
     remembered |= {"currency": currency, "images": merge.store.images, "store_url": here}
     if not moved or allow_removals:
         gone = {key for key, row in merge.before.items() if is_gone(row)}
-        absent = sorted((known_live | merge.before.keys()) - listing.ids - gone)
+        met = {product_id(payload, store=merge.store) for payload in listing.payloads}
+        absent = sorted(((known_live | merge.before.keys()) - gone | met) - listing.ids)
         if listing.complete and absent:
             seen = await _ask_for(shop, absent, seen)
+        seen = replace(seen, variations=await read_variations(shop, seen.payloads))
         return merge.apply(seen, currency=currency), remembered
+    seen = replace(seen, variations=await read_variations(shop, seen.payloads))
     after, held = merge.keep_live(merge.apply(seen, currency=currency), listing.ids)
     if held:
         remembered["store_url"] = there
         remembered["held"] = (
-            f"the store's url changed from {there} to {here} and {held} products would be removed or replaced: "
+            f"the store's url changed from {there} to {here} and {len(held)} products would be removed or replaced: "
             "they are kept; if it is the right shop, run again with --allow-removals"
         )
+        after |= {key: awaiting_consent(after[key], remembered["held"]) for key in held}
     return after, remembered
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fashion_pipeline.outcomes import Outcome, Reason, Status, failed, rejected
-from fashion_pipeline.records import Product
+from fashion_pipeline.records import Product, is_buried
 from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.pictures import NO_VARIATIONS, Variations
 from fashion_pipeline.shop.product import gate, parse, product_id
 from fashion_pipeline.shop.rest import Payload
 
@@ -23,11 +24,13 @@ class Seen:
         payloads: of products it has; of two with one id the later counts.
         gone: ids it says it has no product of.
         unreadable: ids it has, or may have, but does not let us read; with the reason.
+        variations: of the products among ``payloads`` whose variations were read.
     """
 
     payloads: tuple[Payload, ...] = ()
     gone: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    variations: Mapping[str, Variations] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,7 +57,19 @@ class Merge:
         for payload in seen.payloads:
             external_id = product_id(payload, store=self.store)
             first_seen_at = self._first_seen(external_id)
-            product = parse(payload, store=self.store, currency=currency, now=self.now, first_seen_at=first_seen_at)
+            variations = seen.variations.get(external_id, NO_VARIATIONS)
+            before = self.before.get(external_id)
+            product = parse(
+                payload,
+                store=self.store,
+                currency=currency,
+                now=self.now,
+                first_seen_at=first_seen_at,
+                variations=variations,
+                images_before=before.images if before is not None else (),
+            )
+            if variations.problem:
+                product = replace(product, outcome=_marked(product.outcome, self._wait(before, variations.problem)))
             if self._is_another(product):
                 self.restarted[external_id] = self.now
                 product = replace(product, first_seen_at=self.now)
@@ -66,13 +81,13 @@ class Merge:
             after[external_id] = self._unreadable(external_id, detail, currency=currency)
         return after
 
-    def keep_live(self, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], int]:
-        """Undo what would remove or replace a publishable product; return the rows, and how many it was.
+    def keep_live(self, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], set[str]]:
+        """Undo what would remove or replace a publishable product; return the rows, and the ids of these.
 
         A row that is absent from the listing is among them: it would be removed once asked for.
         """
         kept = dict(after)
-        held = 0
+        held: set[str] = set()
         for external_id, row in self.before.items():
             if not row.outcome.ok:
                 continue
@@ -80,7 +95,7 @@ class Merge:
             if external_id not in listed or not new.outcome.ok or self._is_another(new):
                 kept[external_id] = row
                 self.restarted.pop(external_id, None)
-                held += 1
+                held.add(external_id)
         return kept, held
 
     def _judged_again(self, row: Product) -> Product:
@@ -90,6 +105,8 @@ class Merge:
         outcome = gate(row, accept_free=self.store.accept_free)
         if Reason.UNREADABLE in row.outcome.reasons:
             outcome = _marked(outcome, row.outcome) if row.status else row.outcome
+        if Reason.AWAITING_CONSENT in row.outcome.reasons and outcome.ok:
+            outcome = row.outcome
         return row if outcome == row.outcome else replace(row, outcome=outcome)
 
     def _unreadable(self, external_id: str, detail: str, *, currency: str) -> Product:
@@ -99,11 +116,16 @@ class Merge:
             return row
         if row is None:
             row = replace(self._unknown(external_id, currency=currency), outcome=rejected(Reason.UNREADABLE))
-        attempts = row.outcome.attempts if Reason.UNREADABLE in row.outcome.reasons else 0
-        wait = failed(Reason.UNREADABLE, detail=detail, before=Outcome(Status.FAILED, attempts=attempts), now=self.now)
+        wait = self._wait(row, detail)
         if not row.status:
             return replace(row, outcome=replace(wait, status=Status.REJECTED))
         return replace(row, outcome=_marked(gate(row, accept_free=self.store.accept_free), wait))
+
+    def _wait(self, row: Product | None, detail: str) -> Outcome:
+        """Return when a product is to be asked for again, ever more rarely while it cannot be read."""
+        known = row is not None and Reason.UNREADABLE in row.outcome.reasons
+        before = Outcome(Status.FAILED, attempts=row.outcome.attempts if row is not None and known else 0)
+        return failed(Reason.UNREADABLE, detail=detail, before=before, now=self.now)
 
     def _unknown(self, external_id: str, *, currency: str) -> Product:
         """Return the row of a product of which only the id is known."""
@@ -137,9 +159,17 @@ class Merge:
         return None not in dates and dates[0] != dates[1]
 
 
+def awaiting_consent(row: Product, detail: str) -> Product:
+    """Say of a publishable product that it would be removed, and is kept until a person agrees."""
+    if not row.outcome.ok:
+        return row
+    reasons = dict.fromkeys((Reason.AWAITING_CONSENT, *row.outcome.reasons))
+    return replace(row, outcome=replace(row.outcome, reasons=tuple(reasons), detail=detail))
+
+
 def is_gone(row: Product) -> bool:
-    """Whether the shop has said that it has the product no more."""
-    return Reason.DELETED in row.outcome.reasons
+    """Whether the shop has said that it has the product no more, or it was purged here."""
+    return Reason.DELETED in row.outcome.reasons or is_buried(row)
 
 
 def _marked(outcome: Outcome, wait: Outcome) -> Outcome:

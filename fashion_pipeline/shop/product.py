@@ -9,21 +9,28 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
-from urllib.parse import urljoin
 
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Image, Product
 from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.pictures import (
+    NO_VARIATIONS,
+    UNSTORABLE,
+    Variations,
+    own_images,
+    read_gmt,
+    with_variations,
+)
 
 FIELDS = (
     "id,type,status,name,description,short_description,price,permalink,external_url,stock_status,post_password,"
-    "categories,images,date_created_gmt,date_modified_gmt"
+    "categories,images,variations,date_created_gmt,date_modified_gmt"
 )
 """The ``_fields`` a payload must have been asked with."""
 
@@ -41,13 +48,17 @@ _BLOCK = re.compile(
     "address|article|aside|blockquote|br|dd|div|dl|dt|figcaption|figure|footer|h[1-6]|header|hr|li|main|nav|ol|p|pre"
     "|section|table|td|th|tr|ul"
 )
-_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:")
-# NUL and lone surrogates PostgreSQL refuses; the other control characters are orders to a terminal.
-_UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def parse(
-    payload: Mapping[str, Any], *, store: Store, currency: str, now: datetime, first_seen_at: datetime
+    payload: Mapping[str, Any],
+    *,
+    store: Store,
+    currency: str,
+    now: datetime,
+    first_seen_at: datetime,
+    variations: Variations = NO_VARIATIONS,
+    images_before: Iterable[Image] = (),
 ) -> Product:
     """Read one product as the REST API gives it, gate included.
 
@@ -60,6 +71,9 @@ def parse(
         currency: the shop's, three capital letters.
         now: when the payload was read; becomes ``last_seen_at``.
         first_seen_at: kept as it is.
+        variations: of this product, where they were read; their pictures count, and nothing else of
+            them: WooCommerce has put their lowest price and their stock into the payload.
+        images_before: the pictures of the last read, some of which stay while variations cannot be read.
 
     Raises:
         ShopProtocolError: the payload has no id, so it is no product.
@@ -81,7 +95,7 @@ def parse(
         in_stock=_text(payload, "stock_status") != "outofstock",
         password_protected=bool(payload.get("post_password")),
         categories=_categories(payload.get("categories")),
-        images=_images(payload.get("images"), store),
+        images=with_variations(own_images(payload.get("images"), store), variations, images_before, store),
         created_in_shop_at=read_gmt(payload.get("date_created_gmt")),
         modified_in_shop_at=read_gmt(payload.get("date_modified_gmt")),
         content_hash="",
@@ -114,7 +128,8 @@ def gate(product: Product, *, accept_free: bool) -> Outcome:
             details.append(f"its price reads {product.price_text!r}")
     elif price == 0 and not accept_free:
         reasons.append(Reason.ZERO_PRICE)
-    return rejected(*reasons, detail="; ".join(details)) if reasons else OK
+    scheduled_at = product.created_in_shop_at if product.status == "future" else None
+    return rejected(*reasons, detail="; ".join(details), look_again_at=scheduled_at) if reasons else OK
 
 
 def read_price(text: str) -> Decimal | Reason:
@@ -147,7 +162,10 @@ def content_hash(product: Product) -> str:
         product.in_stock,
         product.password_protected,
         product.categories,
-        [(image.image_id, image.url, image.position, _iso(image.modified_at)) for image in product.images],
+        [
+            (image.image_id, image.url, image.position, _iso(image.modified_at), *image.variation_ids)
+            for image in product.images
+        ],
         _iso(product.created_in_shop_at),
     ]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
@@ -164,20 +182,9 @@ def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
         return str(value)
     msg = (
         f"store {store.id}: a product came without a numeric id (fields: {', '.join(sorted(map(str, payload)))}); "
-        "a plugin changes the answers of /wp-json/wc/v3/products: find it by switching plugins off"
+        f"a plugin changes the answers of {store.url}/wp-json/wc/v3/products: find it by switching plugins off"
     )
     raise ShopProtocolError(msg)
-
-
-def read_gmt(value: object) -> datetime | None:
-    """Read one of the API's ``*_gmt`` dates; None for null and for the database's zero date."""
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # "0000-00-00T00:00:00" and "-0001-11-30T00:00:00": no date
-        return None
 
 
 def plain_text(markup: str) -> str:
@@ -202,14 +209,14 @@ def plain_text(markup: str) -> str:
             pieces.append("\n")
     if not silent_until:
         pieces.append(markup[position:])
-    text = _UNSTORABLE.sub("", html.unescape("".join(pieces)))
+    text = UNSTORABLE.sub("", html.unescape("".join(pieces)))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line)
 
 
 def _text(payload: Mapping[str, Any], key: str) -> str:
     value = payload.get(key)
-    return _UNSTORABLE.sub("", value) if isinstance(value, str) else ""
+    return UNSTORABLE.sub("", value) if isinstance(value, str) else ""
 
 
 def _url(payload: Mapping[str, Any], key: str) -> str:
@@ -220,41 +227,13 @@ def _url(payload: Mapping[str, Any], key: str) -> str:
 def _price_text(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)[:_LONGEST_PRICE]
-    return _UNSTORABLE.sub("", value).strip()[:_LONGEST_PRICE] if isinstance(value, str) else ""
+    return UNSTORABLE.sub("", value).strip()[:_LONGEST_PRICE] if isinstance(value, str) else ""
 
 
 def _categories(value: object) -> tuple[str, ...]:
     entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
     names = (" ".join(plain_text(_text(entry, "name")).split()) for entry in entries)
     return tuple(name for name in names if name)
-
-
-def _images(value: object, store: Store) -> tuple[Image, ...]:
-    """Read the pictures; a store of primary ones takes the shop's first, with no fallback to the next."""
-    entries = value if isinstance(value, list) else []
-    images: dict[str, Image] = {}
-    for position, entry in enumerate(entries[:1] if store.images == "primary" else entries):
-        url = _absolute(_text(entry, "src").strip(), store) if isinstance(entry, Mapping) else ""
-        if not url:
-            continue
-        image_id = str(entry.get("id") or "")
-        if image_id in images and images[image_id].url == url:
-            continue  # the first picture is often in the gallery too
-        if not image_id.isdecimal() or image_id in images:
-            # Plugins that show pictures of other hosts give them all the id 0.
-            image_id = "url-" + hashlib.sha256(url.encode()).hexdigest()[:16]
-        images.setdefault(image_id, Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt"))))
-    return tuple(images.values())
-
-
-def _absolute(url: str, store: Store) -> str:
-    """Resolve a URL as the shop's own pages would (``//host/a.jpg``, ``/a.jpg``); what has a scheme stays as it is."""
-    if not url or _SCHEME.match(url):
-        return url
-    try:
-        return urljoin(f"{store.url}/", url)
-    except ValueError:
-        return url  # the guard says what is wrong with it
 
 
 def _iso(moment: datetime | None) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, WebError
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.answers import INVALID_ID, broken, error_code, not_json, read_json, refusal
+from fashion_pipeline.shop.answers import INVALID_ID, asked, broken, error_code, not_json, read_json, refusal
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.web.client import Limits, Reply, Web
@@ -37,6 +37,7 @@ Answer = TypeVar("Answer")
 _LIMITS = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120)
 _LIMITS_OF_A_PART = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120, attempts=2)
 _MOST_UNREADABLE = 10
+_LONGEST_TOTAL = 8
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -61,9 +62,10 @@ class Page:
 
 
 class Pages(Protocol):
-    """What reading a listing needs of a shop."""
+    """What reading a listing needs of a shop; ``per_page`` rows are asked for at a time."""
 
     store: Store
+    per_page: int
 
     async def page(self, params: Params) -> Page:
         """Ask for one page of ``/products``."""
@@ -82,6 +84,12 @@ class _PageFails(Exception):  # never leaves this module
 class Shop:
     """One store's REST API.
 
+    Args:
+        store: which one.
+        web: sends the requests.
+        per_page: products on a page of a listing, at most ``PER_PAGE``.
+        limits: of each request.
+
     Every method raises:
         ShopAuthError: the shop refuses the keys.
         ShopProtocolError: the answers are not WooCommerce's.
@@ -89,8 +97,10 @@ class Shop:
         ShopError: its address may not be asked.
     """
 
-    def __init__(self, store: Store, web: Web) -> None:
+    def __init__(self, store: Store, web: Web, *, per_page: int = PER_PAGE, limits: Limits = _LIMITS) -> None:
         self.store = store
+        self.per_page = per_page
+        self._limits = limits
         self._web = web
         self._auth = authentication(store)
 
@@ -101,7 +111,7 @@ class Shop:
         the page is read in ever smaller parts, and the culprit is named in ``unreadable``.
         """
         try:
-            return await self._page(params, _LIMITS)
+            return await self._page(params, self._limits)
         except _PageFails as failure:
             await self._need_alive(failure.error)
             parts = await self._parts(params, failure)
@@ -110,17 +120,25 @@ class Shop:
     async def product(self, external_id: str) -> dict[str, Any] | None:
         """Ask for one product by its id, trashed ones included; None where WooCommerce says there is none."""
         path = f"products/{quote(external_id, safe='')}"
-        reply = await self._get(path, {"_fields": FIELDS}, _LIMITS)
+        reply = await self._get(path, {"_fields": FIELDS}, self._limits)
         if reply.status == 404 and error_code(reply) == INVALID_ID:
             return None
         value = self._value(reply, path)
         if not isinstance(value, dict) or str(value.get("id")) != external_id:
             msg = (
-                f"store {self.store.id}: GET /wp-json/wc/v3/{path} answered with something else than that product; "
+                f"{asked(self.store, path)} answered with something else than that product; "
                 "exempt /wp-json/ from the cache in front of the shop"
             )
             raise ShopProtocolError(msg)
         return value
+
+    async def variations(self, params: Params, *, parent_id: str | None = None) -> Page:
+        """Ask for one page of the variations of a product, or (WooCommerce 10.3 and newer) of all products."""
+        path = "variations" if parent_id is None else f"products/{quote(parent_id, safe='')}/variations"
+        try:
+            return await self._page(params, self._limits, path=path)
+        except _PageFails as failure:
+            raise failure.error from None
 
     async def currency(self) -> str:
         """Return the ISO 4217 code that ``stores.yaml`` or the shop says.
@@ -133,7 +151,7 @@ class Shop:
         problem = ""
         for path, key in (("settings/general/woocommerce_currency", "value"), ("data/currencies/current", "code")):
             try:
-                value = self._value(await self._get(path, {"_fields": key}, _LIMITS), path)
+                value = self._value(await self._get(path, {"_fields": key}, self._limits), path)
             except (ShopAuthError, ShopProtocolError) as error:
                 problem = problem or str(error)
                 continue
@@ -148,19 +166,18 @@ class Shop:
         )
         raise ShopError(msg.strip())
 
-    async def _page(self, params: Params, limits: Limits) -> Page:
-        path = "products"
+    async def _page(self, params: Params, limits: Limits, *, path: str = "products") -> Page:
         reply = await self._get(path, params, limits)
         if reply.status == 500:
             raise _PageFails(refusal(reply, store=self.store, path=path), reply)
         value = self._value(reply, path)
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
             msg = (
-                f"store {self.store.id}: GET /wp-json/wc/v3/{path} answered 200 but not with a list of products; "
+                f"{asked(self.store, path)} answered 200 but not with a list of products; "
                 "a plugin changes the answers: find it by switching plugins off"
             )
             raise ShopProtocolError(msg)
-        return Page(tuple(value), _total(reply), _date(reply))
+        return Page(tuple(value), read_total(reply), read_date(reply))
 
     async def _need_alive(self, error: ShopError) -> None:
         """Tell one bad product from a shop that is down: then nothing else answers either."""
@@ -191,7 +208,7 @@ class Shop:
         try:
             thin = await self._page({**params, "_fields": "id"}, _LIMITS_OF_A_PART)
         except _PageFails:
-            return Page((), _total(reply), _date(reply), ("",))
+            return Page((), read_total(reply), read_date(reply), ("",))
         return Page((), thin.total, thin.date, tuple(str(row.get("id")) for row in thin.rows))
 
     def _value(self, reply: Reply, path: str) -> Any:
@@ -207,7 +224,7 @@ class Shop:
         try:
             return await self._web.get(url, limits=limits, auth=self._auth, raw=True, encodings=True)
         except WebError as error:
-            raise broken(error, store=self.store, path=path) from error
+            raise broken(error, store=self.store) from error
 
 
 async def at_once(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
@@ -239,14 +256,16 @@ def _joined(parts: Sequence[Page]) -> Page:
     )
 
 
-def _total(reply: Reply) -> int | None:
+def read_total(reply: Reply) -> int | None:
+    """Return X-WP-Total; None without it, and where it is no number that a shop can have."""
     value = reply.headers.get("x-wp-total", "").strip()
-    return int(value) if value.isdecimal() else None
+    return int(value) if value.isdecimal() and len(value) <= _LONGEST_TOTAL else None
 
 
-def _date(reply: Reply) -> datetime | None:
+def read_date(reply: Reply) -> datetime | None:
+    """Return the shop's clock, in UTC; None without a Date header that can be read."""
     try:
         date = parsedate_to_datetime(reply.headers.get("date", ""))
-    except (TypeError, ValueError):
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)

@@ -3,16 +3,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 from oauthlib import oauth1
 
+from fashion_pipeline.demo.faults import strips_authorization, unaware_of_https
+from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.errors import ShopAuthError
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import Params, Shop
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.shop.conftest import MakeStore, StoppedClock
+
+if TYPE_CHECKING:
+    from fashion_pipeline.demo.shop import Fault
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-WP-Total: 0\r\nContent-Length: 2\r\n\r\n[]"
 
@@ -109,3 +118,36 @@ def test_https_is_basic(store: Store) -> None:
     keys = f"{store.consumer_key.get_secret_value()}:{store.consumer_secret.get_secret_value()}"
     assert signed.headers["Authorization"] == "Basic " + base64.b64encode(keys.encode()).decode()
     assert signed.url == f"{store.url}/wp-json/wc/v3/products"
+
+
+@pytest.mark.parametrize("url", ["http://shop.example/atelier", "https://shop.example/atelier"])
+@pytest.mark.parametrize("auth", ["auto", "query", "oauth1"])
+async def test_every_way_is_accepted_where_it_is_meant_for(
+    auth: str, url: str, web: Web, model: ModelShop, make_store: MakeStore
+) -> None:
+    """Over http and https, each value of ``auth`` opens the kind of shop that it is for, query and all."""
+    model.origin = "https://shop.example"
+    model.fault = {"auto": None, "query": strips_authorization(), "oauth1": unaware_of_https()}[auth]
+    product = model.add(name="A")
+    store = make_store(url=url, auth=auth)
+    page = await Shop(store, web).page({"include": f"{product},99", "search": "", "per_page": 1})
+    assert [row["id"] for row in page.rows] == [product]
+    asked = model.asked[-1].query
+    in_url = {name: name in asked for name in ("consumer_key=", "consumer_secret=", "oauth_signature=")}
+    is_https = url.startswith("https")
+    assert in_url == {
+        "consumer_key=": auth == "query",  # of oauth_consumer_key= over http
+        "consumer_secret=": auth == "query" and is_https,
+        "oauth_signature=": auth == "query" and not is_https,
+    }
+
+
+@pytest.mark.parametrize("fault", [strips_authorization, unaware_of_https])
+async def test_what_needs_a_setting_fails_without(
+    fault: Callable[[], Fault], web: Web, model: ModelShop, make_store: MakeStore
+) -> None:
+    """The two kinds of shop that ``auth`` is for refuse what is sent by default, and the keys stay out of the URL."""
+    model.fault = fault()
+    with pytest.raises(ShopAuthError):
+        await Shop(make_store(), web).page({"per_page": 1})
+    assert "consumer" not in model.asked[-1].query

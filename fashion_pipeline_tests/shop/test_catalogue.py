@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopError, ShopUnavailable
-from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.outcomes import OK, Outcome, Reason, Status
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.catalogue import ReadCounts, read_catalogue
+from fashion_pipeline.shop.news import recent_changes
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.storage import read_table, write_table
@@ -45,6 +46,7 @@ class Reader:
         allow_removals: bool = False,
         known_first_seen: Mapping[str, datetime] | None = None,
         known_live: Collection[str] = (),
+        purged: Collection[str] = (),
     ) -> ReadCounts:
         self.clock.at += timedelta(minutes=1)
         self.model.clock.advance(60)
@@ -58,6 +60,7 @@ class Reader:
             allow_removals=allow_removals,
             known_first_seen=known_first_seen,
             known_live=known_live,
+            purged=purged,
         )
         return self.counts
 
@@ -109,6 +112,41 @@ async def test_an_unchanged_shop(reader: Reader, model: ModelShop) -> None:
     assert reader.table.rows == rows
 
 
+THOUSANDS = 3000
+
+
+@pytest.mark.parametrize(("ahead", "every_s"), [(0, 0), (101, 0), (350, 0), (350, 1)], ids=lambda value: f"{value}")
+async def test_requests_for_an_unchanged_shop(ahead: int, every_s: int, reader: Reader, model: ModelShop) -> None:
+    """Of 3,000 unchanged products a poll and a read cost two requests each, and one per hundred dated in the future."""
+    add_many(model, THOUSANDS - ahead, modified=LONG_AGO)
+    add_many(model, ahead, modified=NOW + timedelta(days=1), every_s=every_s)
+    await reader.read()
+    model.clock.advance(3600)
+    counts = await reader.read()
+    assert (counts.read, counts.rows, counts.changed, counts.listed) == ("incremental", THOUSANDS, 0, ahead)
+    assert len(reader.requests) <= 2 + -(-ahead // 100)
+    model.asked.clear()
+    polls = [await recent_changes(Shop(reader.store, reader.web), NOW, clock=reader.clock) for _ in range(2)]
+    assert polls[0] == polls[1]
+    assert len(reader.requests) <= 2 * (2 + -(-ahead // 100))
+
+
+async def test_requests_of_a_sweep(reader: Reader, model: ModelShop) -> None:
+    """A sweep of 3,000 products costs one request per hundred, one per missing id, and three."""
+    ids = add_many(model, THOUSANDS, modified=LONG_AGO)
+    for product_id in ids[::10]:
+        model.trash(product_id)
+    await reader.read()
+    model.clock.advance(3600)
+    assert (await reader.read(sweep=True)).complete
+    assert len(reader.requests) <= THOUSANDS // 100 + 3
+    for product_id in ids[5:10]:
+        model.force_delete(product_id)
+    counts = await reader.read(sweep=True)
+    assert (counts.complete, counts.deleted) == (True, 5)
+    assert len(reader.requests) <= THOUSANDS // 100 + 5 + 3
+
+
 async def test_changes(reader: Reader, model: ModelShop) -> None:
     """New, edited, unpublished and trashed products are found without a sweep; ids and first dates stay."""
     edited, drafted, trashed = add_many(model, 3, modified=LONG_AGO)
@@ -127,6 +165,23 @@ async def test_changes(reader: Reader, model: ModelShop) -> None:
     counts = await reader.read()
     assert counts.came_back == 1
     assert reader.row(trashed).first_seen_at == NOW + timedelta(minutes=1)
+
+
+async def test_a_purged_product_stays_buried(reader: Reader, model: ModelShop) -> None:
+    """Neither a sweep nor an edit brings anything of it back but its id, in the rows or in what is counted."""
+    kept, purged = add_many(model, 2, modified=LONG_AGO)
+    await reader.read(purged={str(purged)})
+    assert reader.row(purged).outcome.reasons == (Reason.PURGED,)
+    assert (reader.row(purged).title, reader.row(purged).images) == ("", ())
+    counts = await reader.read(sweep=True, purged={str(purged)})
+    assert (counts.changed, counts.publishable) == (0, 1)
+    model.edit(purged, name="Back again")
+    assert (await reader.read()).changed == 0
+    assert reader.row(purged).title == ""
+    model.force_delete(purged)
+    await reader.read(sweep=True, purged={str(purged)})
+    assert reader.row(purged).outcome.reasons == (Reason.PURGED,)
+    assert reader.row(kept).outcome.ok
 
 
 async def test_what_dates_do_not_tell(reader: Reader, model: ModelShop) -> None:
@@ -231,9 +286,44 @@ async def test_an_empty_listing(reader: Reader, model: ModelShop) -> None:
     assert (counts.left, counts.trashed) == (0, 0)
     assert "--allow-removals" in counts.held
     assert reader.metadata["held"] == counts.held
-    assert (await reader.read(sweep=True, allow_removals=True)).left == 3
+    for sweep in (True, False):
+        assert reader.row(ids[0]).outcome == Outcome(Status.OK, (Reason.AWAITING_CONSENT,), counts.held)
+        await reader.read(sweep=sweep)
+    assert (await reader.read(sweep=True, allow_removals=True)).deleted == 2
     assert reader.metadata["held"] == ""
     assert reader.row(ids[2]).outcome.reasons == (Reason.TRASHED,)
+
+
+async def test_an_empty_listing_moves_no_cursor(reader: Reader, model: ModelShop) -> None:
+    """What changed before an empty listing, of which nothing was taken, is found by the read after it."""
+    (product,) = add_many(model, 1, modified=LONG_AGO)
+    await reader.read()
+    model.edit(product, price="12")
+    model.clock.advance(3600)
+    model.fault = lambda request: replay("products_beyond_last") if request.url.path.endswith("products") else None
+    assert (await reader.read(sweep=True)).held
+    model.fault = None
+    assert (await reader.read()).read == "incremental"
+    assert reader.row(product).price_text == "12"
+
+
+async def test_listed_and_then_deleted(reader: Reader, model: ModelShop) -> None:
+    """A product that a disturbed listing showed, and the next one did not, is asked for before it is believed in."""
+    add_many(model, 230, modified=LONG_AGO)
+    await reader.read()
+    (new,) = add_many(model, 1, modified=LONG_AGO)
+    listings = 0
+
+    def fault(request: Request) -> None:
+        nonlocal listings
+        listings += request.url.path.endswith("/products")
+        if listings == 2 and new in model.products:
+            model.force_delete(new)
+
+    model.fault = fault
+    counts = await reader.read(sweep=True)
+    assert (counts.complete, counts.publishable) == (True, 230)
+    assert reader.row(new).outcome.reasons == (Reason.DELETED,)
 
 
 async def test_a_listing_that_cannot_be_believed(reader: Reader, model: ModelShop) -> None:
@@ -282,10 +372,14 @@ async def test_another_address(reader: Reader, model: ModelShop, make_store: Mak
         assert (counts.read, counts.left) == ("sweep", 0)
         assert counts.held.startswith("the store's url changed from https://shop.example/atelier")
         assert "3 products" in counts.held
+        waiting = [Reason.AWAITING_CONSENT in reader.row(product_id).outcome.reasons for product_id in ids]
+        assert waiting == [True, True, True, False, False]
+        assert reader.row(ids[1]).outcome.detail == counts.held
     assert reader.row(ids[2]).created_in_shop_at != NOW
     assert reader.row(ids[3]).price_text == "12"
     counts = await reader.read(allow_removals=True)
     assert (counts.left, counts.held) == (2, "")
+    assert reader.row(ids[2]).outcome == OK
     assert reader.row(ids[2]).first_seen_at == reader.clock.at
     assert (await reader.read()).read == "incremental"
 
@@ -322,6 +416,18 @@ async def test_the_shops_clock_goes_back(reader: Reader, model: ModelShop) -> No
     assert (await reader.read()).read == "sweep"
     assert reader.row(product).price_text == "12"
     assert reader.metadata["cursor"] == (NOW + timedelta(minutes=1) - OVERLAP).isoformat()
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(days=-400)], ids=["forward", "back"])
+async def test_our_own_clock_moves_no_cursor(reader: Reader, model: ModelShop, jump: timedelta) -> None:
+    """However far this machine's clock jumps between two reads, what changed in the shop is read: its clock counts."""
+    (product,) = add_many(model, 1, modified=LONG_AGO)
+    await reader.read()
+    reader.clock.at += jump
+    model.edit(product, price="12")
+    assert (await reader.read()).read == "incremental"
+    assert reader.row(product).price_text == "12"
+    assert reader.metadata["cursor"] == (model.clock.now() - OVERLAP).isoformat()
 
 
 async def test_first_seen_survives_lost_tables(reader: Reader, model: ModelShop) -> None:

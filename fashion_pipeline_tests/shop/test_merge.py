@@ -115,12 +115,12 @@ def test_keep_live(store: Store, before: dict[str, Product]) -> None:
     for change in ({"status": "draft"}, {"date_created_gmt": "2026-11-21T00:00:00"}):
         merging = merge(store, before, at=NOW + DAY)
         after = merging.apply(Seen((payload | change,)), currency="EUR")
-        assert merging.keep_live(after, {"105"}) == (before, 1)
+        assert merging.keep_live(after, {"105"}) == (before, {"105"})
         assert merging.restarted == {}
     merging = merge(store, before)
-    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (before, 1)
+    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (before, {"105"})
     renamed = merging.apply(Seen((payload | {"name": "x"},)), currency="EUR")
-    assert merging.keep_live(renamed, {"105"}) == (renamed, 0)
+    assert merging.keep_live(renamed, {"105"}) == (renamed, set())
     rejected = {"105": replace(before["105"], outcome=renamed["105"].outcome, price_text="", price=None)}
     merging = merge(store, merge(store, rejected).apply(Seen(), currency="EUR"))
-    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set())[1] == 0
+    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set())[1] == set()

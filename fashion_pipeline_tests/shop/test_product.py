@@ -12,7 +12,8 @@ from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import Product
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.product import parse, plain_text, read_gmt, read_price
+from fashion_pipeline.shop.pictures import read_gmt
+from fashion_pipeline.shop.product import parse, plain_text, read_price
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body, product_names
 
@@ -146,6 +147,25 @@ def test_stock(store: Store) -> None:
     assert read(payload | {"stock_status": "onbackorder"}, store).in_stock
 
 
+def test_category_names(store: Store) -> None:
+    """The API encodes entities in category names; they are read as the shop's pages show them, in the shop's order."""
+    named = {entry["slug"]: entry for entry in body("categories")}
+    assert named["zubehor-mehr"]["name"] == "Zubehör &amp; Mehr"
+    chosen = [named["women"], named["zubehor-mehr"], {"id": 99}]
+    assert read(body("product_cjk") | {"categories": chosen}, store).categories == ("Women", "Zubehör & Mehr")
+
+
+def test_prices_that_the_shop_has_settled(store: Store) -> None:
+    """A sale that has not begun is no price yet, and a set costs what its cheapest part does: the shop says both."""
+    scheduled, grouped, variable = map(body, ("product_sale_scheduled", "product_grouped", "product_variable0"))
+    assert (scheduled["sale_price"], read(scheduled, store).price) == ("70", Decimal("100.00"))
+    assert (grouped["regular_price"], read(grouped, store).price) == ("", Decimal("5.50"))
+    lowest = min(Decimal(row["price"]) for row in body("variations_page1"))
+    assert (variable["regular_price"], read(variable, store).price) == ("", lowest)
+    assert read(variable, store).in_stock
+    assert not read(body("product_variable_empty"), store).in_stock
+
+
 def test_free_products(make_store: MakeStore) -> None:
     """A price of 0 passes where the store accepts it."""
     assert read(body("product_zero_price"), make_store(accept_free=True)).outcome == OK
@@ -195,6 +215,15 @@ def test_every_reason_is_listed(store: Store) -> None:
         Reason.BAD_PRICE,
     )
     assert outcome.detail == "its status is draft; its price reads '?'"
+
+
+@pytest.mark.parametrize(("status", "expected"), [("future", datetime(2027, 3, 1, 9, tzinfo=UTC)), ("draft", None)])
+def test_a_scheduled_product_is_looked_at_again_at_its_time(
+    store: Store, status: str, expected: datetime | None
+) -> None:
+    """Its publication moves no date in the shop; the outcome knows when it is due. A draft has no time."""
+    product = read({"id": 5, "status": status, "date_created_gmt": "2027-03-01T09:00:00", "price": "5"}, store)
+    assert (product.outcome.reasons[0], product.outcome.next_retry_at) == (Reason.NOT_PUBLISHED, expected)
 
 
 def test_content_hash(store: Store) -> None:

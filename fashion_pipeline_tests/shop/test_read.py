@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopProtocolError
-from fashion_pipeline.outcomes import OK, Outcome, Reason
+from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Product
 from fashion_pipeline.shop.product import parse
 from fashion_pipeline.shop.read import OVERLAP, Changes, read_changes
@@ -157,6 +157,24 @@ async def test_the_hour_that_comes_twice(shop: Shop, model: ModelShop, clock: St
     assert found(changes) == {*first, *second}
 
 
+async def test_an_hour_that_comes_twice_while_the_shop_changes(
+    shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """Rows that a slide passed by are missed in the count though as many others came meanwhile."""
+    first = add_many(model, 3, modified=datetime(2026, 10, 25, 0, 50, tzinfo=UTC))
+    second = add_many(model, 150, modified=datetime(2026, 10, 25, 1, 10, tzinfo=UTC))
+    others = add_many(model, 3, modified=LONG_AGO - timedelta(days=30))
+    model.clock.set(datetime(2026, 10, 25, 1, 30, tzinfo=UTC))
+
+    def edit_others() -> None:
+        for product in others:
+            model.edit(product)
+
+    meanwhile(model, at_2=edit_others)
+    changes = await read_changes(shop, datetime(2026, 10, 25, tzinfo=UTC), {}, clock=clock)
+    assert found(changes) >= {*first, *second}
+
+
 async def test_future_dates(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """A product dated in the future is read once, is no news afterwards, and does not hold the cursor."""
     future = model.add(created=LONG_AGO, modified=NOW + timedelta(days=1000))
@@ -186,6 +204,35 @@ async def test_a_scheduled_product_is_published(
     changes = await read_changes(shop, before.cursor, rows, clock=clock)
     assert changes is not None
     assert [payload["status"] for payload in changes.payloads] == ["publish"]
+
+
+async def test_a_scheduled_product_that_was_deleted(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A scheduled product that the shop has no more is not asked for when its time comes."""
+    product = model.add(created=NOW - timedelta(hours=1), modified=LONG_AGO, status="future")
+    rows = await known(shop, [product])
+    model.force_delete(product)
+    model.asked.clear()
+    deleted = {key: replace(row, outcome=rejected(Reason.DELETED)) for key, row in rows.items()}
+    await read_changes(shop, CURSOR, deleted, clock=clock)
+    assert len(model.asked) == 2
+
+
+async def test_listed_and_then_left_out(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product that is hidden between the listing and the question has a reason, so that it is asked for again."""
+    product = model.add(created=LONG_AGO)
+    rows = await known(shop, [product])
+    model.edit(product, price="7")
+
+    class Hiding(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            return replace(page, rows=()) if "include" in params else page
+
+    changes = await read_changes(Hiding(shop.store, shop._web), CURSOR, rows, clock=clock)
+    assert changes is not None
+    assert changes.payloads == ()
+    assert list(changes.unreadable) == [str(product)]
+    assert "hidden from the key" in changes.unreadable[str(product)]
 
 
 async def test_hidden_products(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
@@ -222,6 +269,21 @@ async def test_a_shop_that_ignores_page(shop: Shop, model: ModelShop, clock: Sto
         await read_changes(shop, CURSOR, {}, clock=clock)
 
 
+async def test_a_page_that_comes_twice(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """One page that is the one before it is read again: only the second is the shop's fault."""
+    ids = add_many(model, 250, modified=NOW - timedelta(seconds=60), every_s=0)
+    stale = without("page", "page=1")
+
+    def fault(request: Request) -> Response | None:
+        if "&page=3" not in request.url.query or model.fault is None:
+            return None
+        model.fault = None
+        return stale(request)
+
+    model.fault = fault
+    assert found(await read_changes(shop, CURSOR, {}, clock=clock)) == set(ids)
+
+
 async def test_a_shop_that_ignores_modified_after(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """A WooCommerce before 5.8, which lists everything, ends in an error that names the version."""
     model.add(created=LONG_AGO)
@@ -250,9 +312,22 @@ async def test_no_date(shop: Shop, model: ModelShop, clock: StoppedClock) -> Non
     assert changes.cursor == NOW + timedelta(minutes=2) - OVERLAP
 
 
-async def test_the_shops_clock_goes_back(shop: Shop, clock: StoppedClock) -> None:
-    """A cursor that lies in the shop's future proves nothing; the caller is told to sweep."""
-    assert await read_changes(shop, NOW + timedelta(seconds=1), {}, clock=clock) is None
+@pytest.mark.parametrize(("minutes", "swept"), [(4, False), (6, True), (60, True)])
+async def test_the_shops_clock_goes_back(
+    *, minutes: int, swept: bool, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """Where the shop's clock is far behind its last answer dates prove nothing: the caller is told to sweep."""
+    model.clock.advance(-60 * minutes)
+    assert (await read_changes(shop, CURSOR, {}, clock=clock) is None) == swept
+
+
+async def test_a_second_change_by_a_clock_that_is_behind(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A second change in the second of the last read is found though the next answer's clock is a little behind."""
+    product = model.add()
+    rows = await known(shop, [product])
+    model.edit(product, price="7")
+    model.clock.advance(-1)
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == {product}
 
 
 async def test_recorded_rows(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -77,6 +78,56 @@ async def test_a_departure_hidden_by_an_arrival(shop: Shop, model: ModelShop, cl
     assert {payload["id"] for payload in listing.payloads} == set(model.products)
 
 
+async def test_a_departure_hidden_by_an_import_with_an_old_date(
+    shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """A product that leaves as another is imported keeps the total, and pulls no other over a page's edge."""
+    ids = add_many(model, 450, modified=LONG_AGO)
+
+    def swap() -> None:
+        model.force_delete(ids[-3])
+        model.add(created=LONG_AGO)
+
+    meanwhile(model, at_2=swap)
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert {payload["id"] for payload in listing.payloads} >= set(ids) - {ids[-3]}
+
+
+async def test_a_departure_hidden_by_a_return(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product that leaves as another comes back from the trash keeps the total: its date shows it, so read again."""
+    ids = add_many(model, 450, modified=LONG_AGO)
+    model.trash(ids[3])
+    model.clock.advance(3600)
+
+    def swap() -> None:
+        model.trash(ids[-3])
+        model.untrash(ids[3])
+
+    meanwhile(model, at_2=swap)
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert {payload["id"] for payload in listing.payloads} == set(ids)
+
+
+async def test_an_edit_while_reading(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A shop that is edited all the time is read three times, and then believed: every absent product is asked for."""
+    ids = add_many(model, 250, modified=LONG_AGO)
+    meanwhile(model, **{f"at_{number}": lambda: model.edit(ids[0]) for number in (2, 5, 8)})
+    listing = await sweep(shop, clock=clock)
+    assert (listing.complete, len(listing.ids)) == (True, 250)
+    assert len(model.asked) == 10
+
+
+async def test_a_page_that_comes_twice(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A hundred products that arrive between two pages push the first page to the second: not the shop's fault."""
+    ids = add_many(model, 250, modified=LONG_AGO)
+    meanwhile(model, at_2=lambda: add_many(model, 100, modified=LONG_AGO))
+    listing = await sweep(shop, clock=clock)
+    assert listing.complete
+    assert {payload["id"] for payload in listing.payloads} == set(model.products) > set(ids)
+
+
 async def test_a_shop_that_never_rests(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """After three listings that disagree nothing is concluded from absence, and nothing seen is thrown away."""
     ids = add_many(model, 230, modified=LONG_AGO)
@@ -112,7 +163,7 @@ async def test_hidden_products_are_counted(shop: Shop, model: ModelShop, clock: 
             return replace(page, rows=tuple(row for row in page.rows if row["id"] > ids[99]))
 
     listing = await sweep(Hiding(shop.store, shop._web), clock=clock)
-    assert listed(listing) == ids[100:]
+    assert listed(listing) == ids[:99:-1]
     assert listing.complete
 
 
@@ -120,7 +171,7 @@ async def test_no_total(shop: Shop, model: ModelShop, clock: StoppedClock) -> No
     """Without X-WP-Total everything is read, and no absence is believed."""
     ids = add_many(model, 230, modified=LONG_AGO)
     listing = await sweep(Silent(shop.store, shop._web), clock=clock)
-    assert listed(listing) == ids
+    assert listed(listing) == ids[::-1]
     assert not listing.complete
     assert "X-WP-Total" in listing.doubt
 
@@ -133,7 +184,7 @@ async def test_one_bad_product(shop: Shop, model: ModelShop, clock: StoppedClock
     assert listing.complete
     assert listing.unreadable == {str(ids[17])}
     assert listing.ids == {str(key) for key in ids}
-    assert listed(listing) == [key for key in ids if key != ids[17]]
+    assert listed(listing) == [key for key in ids[::-1] if key != ids[17]]
 
 
 async def test_trashed_in_between(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
@@ -173,17 +224,17 @@ async def test_an_interrupted_sweep(shop: Shop, model: ModelShop, clock: Stopped
 
 
 async def test_recorded_pages(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """Three recorded pages, as pages of one listing, are read in order, and a total that they share is believed."""
-    names = ["products_page1_id_asc", "products_page2_id_asc", "products_last_page_id_asc"]
+    """Recorded rows, as pages of one listing, are read in order, and a total that they share is believed."""
+    names = ["products_last_page_id_asc", "products_page2_id_asc", "products_page1_id_asc"]
+    pages = [body(name)[::-1] for name in names]
 
     def fault(request: Request) -> Response:
         query = parse_qs(request.url.query)
-        trash = query["status"] == ["trash"]
-        response = replay("products_beyond_last" if trash else names[int(query["page"][0]) - 1])
-        response.headers["x-wp-total"] = "0" if trash else "300"
-        return response
+        if query["status"] == ["trash"]:
+            return replay("products_beyond_last")
+        return Response(json.dumps(pages[int(query["page"][0]) - 1]), headers={"x-wp-total": "300"})
 
     model.fault = fault
     listing = await sweep(shop, clock=clock)
-    assert listed(listing) == [row["id"] for name in names for row in body(name)]
+    assert listed(listing) == [row["id"] for page in pages for row in page]
     assert listing.complete

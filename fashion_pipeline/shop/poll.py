@@ -1,0 +1,86 @@
+"""Whether any of many shops has news: all are asked at once, and none waits for another.
+
+A shop that hangs costs a socket until the deadline, and no time of anybody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fashion_pipeline.errors import FashionError
+from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.settings import Store
+from fashion_pipeline.shop.news import Recent, recent_changes
+from fashion_pipeline.shop.rest import Pages
+
+AT_ONCE = 256
+"""Shops asked at a time: each holds a socket, and a process may usually open 1,024 files."""
+
+OpenShop = Callable[[Store], AbstractAsyncContextManager[Pages]]
+
+
+@dataclass(slots=True)
+class Answers:
+    """What a round of questions brought, by store id; each store is in exactly one of these.
+
+    Attributes:
+        recent: the recent changes of those that answered.
+        failed: why a shop's answer is none, in one line.
+        late: those that were asked and did not answer in time.
+        not_asked: those whose turn did not come in time.
+    """
+
+    recent: dict[str, Recent] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
+    not_asked: set[str] = field(default_factory=set)
+
+
+async def poll(
+    questions: Sequence[tuple[Store, datetime]],
+    *,
+    open_shop: OpenShop,
+    clock: Clock,
+    deadline_s: float,
+    at_once: int = AT_ONCE,
+) -> Answers:
+    """Ask every shop what changed since a moment of its own clock.
+
+    Args:
+        questions: in the order of their turns.
+        open_shop: gives the API of a store's shop; it should not repeat what fails.
+        clock: stands in where a shop sends no Date header.
+        deadline_s: for the whole round; whoever has not answered by then is given up.
+        at_once: shops asked at a time.
+    """
+    answers = Answers(not_asked={store.id for store, _ in questions})
+    turns = asyncio.Semaphore(at_once)
+
+    async def ask(store: Store, since: datetime) -> None:
+        async with turns:
+            answers.not_asked.discard(store.id)
+            answers.late.add(store.id)
+            try:
+                async with open_shop(store) as shop:
+                    answers.recent[store.id] = await recent_changes(shop, since, clock=clock)
+            except FashionError as error:
+                answers.failed[store.id] = _in_one_line(str(error).removeprefix(f"store {store.id}: "))
+            except Exception as error:  # noqa: BLE001 - whatever one shop brings about ends no other's question
+                answers.failed[store.id] = _in_one_line(f"{type(error).__name__}, which is a bug: {error}")
+            answers.late.discard(store.id)
+
+    tasks = [asyncio.create_task(ask(store, since)) for store, since in questions]
+    if tasks:
+        _, pending = await asyncio.wait(tasks, timeout=deadline_s)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return answers
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())

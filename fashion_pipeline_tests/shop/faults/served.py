@@ -1,0 +1,50 @@
+"""Model shops on real sockets, in this process: as ``demo.serve`` serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+
+from fashion_pipeline.demo.api import app
+from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.demo.wire import protocol
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to pytest."""
+        yield
+
+
+@contextlib.asynccontextmanager
+async def served(
+    shops: Mapping[str, ModelShop], *, control_token: str | None = None, tls: Path | None = None
+) -> AsyncIterator[int]:
+    """Serve shops on 127.0.0.1 until the block ends; gives the port. Shops may be added meanwhile.
+
+    ``tls`` is a PEM file of key and certificate.
+    """
+    config = uvicorn.Config(
+        app(shops, control_token=control_token),
+        http=protocol(),
+        log_level="critical",
+        log_config=None,
+        ssl_certfile=tls,
+        date_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
