@@ -1,7 +1,6 @@
 """One bounded HTTP exchange, repeated while that can help.
 
-A ``Web`` belongs to one run. It holds one ``httpx.AsyncClient`` per host with a few connections
-(in httpx 0.28 a single pool of 64 is several times slower than that), and one budget of requests
+A ``Web`` belongs to one run. It holds a few connections to each host, and one budget of requests
 per host name that the shop's API and its pictures share.
 """
 
@@ -13,8 +12,6 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,21 +19,23 @@ from typing import Self
 import httpx
 
 from fashion_pipeline import __version__
-from fashion_pipeline.errors import BadReply, HostUnavailable, SettingsError
+from fashion_pipeline.errors import BadReply, BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
-from fashion_pipeline.web.guard import Guard, Target, redact
-from fashion_pipeline.web.pinned import ADDRESSES, PinnedTransport
-from fashion_pipeline.web.repeat import LONGEST_PAUSE_S, Try, repeating
+from fashion_pipeline.web.connections import Connections, ssl_context
+from fashion_pipeline.web.guard import Guard, Target, printable, redact
+from fashion_pipeline.web.pinned import ADDRESSES
+from fashion_pipeline.web.repeat import Try, repeating
 from fashion_pipeline.web.replies import Limits, Reply, read_body, refusal, usable
+from fashion_pipeline.web.turns import Turns
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
 
 CONNECT_TIMEOUT_S = 10.0
-KEEP_ALIVE_S = 30.0
 ADDRESSES_KEPT = timedelta(seconds=60)
 """How long judged addresses serve further requests to their host, so that connections are reused."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S).as_dict()  # the deadline bounds the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +48,6 @@ class _Asked:
     accept: Callable[[int], bool]
     raw: bool
     encodings: bool
-
-
-@dataclass(slots=True)
-class _Turns:
-    """The budget of one host name, and until when it asked for a pause."""
-
-    free: asyncio.Semaphore
-    paused_until: datetime | None = None
 
 
 class Web:
@@ -86,11 +77,9 @@ class Web:
         self._clock = clock
         self._user_agent = user_agent
         self.connections_per_host = connections_per_host
-        self._ca_file = ca_file
-        self._transport = transport
-        self._clients: dict[tuple[str, str, int], httpx.AsyncClient] = {}
+        self._connections = Connections(at_once=connections_per_host, ca_file=ca_file, transport=transport)
         self._judged: dict[tuple[str, str, int], tuple[datetime, tuple[str, ...]]] = {}
-        self._turns: dict[str, _Turns] = {}
+        self._turns: dict[str, Turns] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,8 +87,7 @@ class Web:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        await self._connections.aclose()
 
     async def get(
         self,
@@ -118,22 +106,24 @@ class Web:
             url: absolute.
             limits: of each try, and how many.
             headers: beside Host, User-Agent and Accept-Encoding.
-            auth: sent to the URL's own origin, never to another one it redirects to.
+            auth: signs each request, before it is sent, to the URL's own origin, never to another
+                one it redirects to: not http in place of https either.
             accept: statuses that are an answer; default: 2xx and 304.
             raw: return the answer whatever its status, once repeating it no longer helps.
             encodings: let the host compress; otherwise a compressed body is refused.
 
         Raises:
-            BadUrl, BlockedAddress: by the guard.
+            BadUrl, BlockedAddress: by the guard; with a ``status`` where the host redirects there.
             BadReply: too large, compressed, or redirected too often.
-            RefusedByHost: 404 and 410 (``gone``), other 4xx (``http_error``).
+            RefusedByHost: 404 and 410 (``gone``), other 3xx and 4xx (``http_error``).
             HostUnavailable: no name, no answer, a transfer broken off (``truncated``), 408, 425,
-                429 or 5xx; ``retry_after_s`` is the pause the host asked for.
+                429 or 5xx, or a 2xx that ``accept`` does not take; ``retry_after_s`` is the pause
+                the host asked for.
         """
         asked = _Asked(
             limits=limits, headers=headers or {}, auth=auth, accept=accept or usable, raw=raw, encodings=encodings
         )
-        made: Try = await repeating(clock=self._clock, attempts=limits.attempts)(self._follow, url, asked)
+        made: Try = await repeating(clock=self._clock, limits=limits)(self._follow, url, asked)
         if made.error is not None and not raw:
             raise made.error
         return made.reply
@@ -141,51 +131,55 @@ class Web:
     async def _follow(self, url: str, asked: _Asked) -> Try:
         """Make one try: ask, and follow redirects, each judged like the first URL."""
         origin = target = self.guard.check(url)
+        left_s = asked.limits.deadline_s
+        made: Try | None = None
         for hops_left in range(asked.limits.max_redirects, -1, -1):
-            auth = asked.auth if _origin(target) == _origin(origin) else None
-            made = await self._ask(target, asked, auth)
-            location = made.reply.headers.get("location")
-            if made.error is None or made.reply.status not in _REDIRECTS or location is None:
+            with _led_by(url, made):
+                if made is not None:
+                    target = self.guard.check(_joined(target.url, made.reply.headers["location"]))
+                made = await self._ask(target, asked, asked.auth if target.origin == origin.origin else None, left_s)
+            redirected = made.reply.status in _REDIRECTS and "location" in made.reply.headers
+            if made.error is None or not redirected or (asked.raw and not hops_left):
                 return made
-            if not hops_left:
-                break
-            target = self.guard.check(_joined(target.url, location))
-        if asked.raw:
-            return made
+            left_s -= made.seconds
         msg = f"{redact(url)} redirects more than {asked.limits.max_redirects} times; correct the address in the shop"
-        raise BadReply(msg, reason=Reason.TOO_MANY_REDIRECTS, url=redact(url), status=made.reply.status)
+        raise BadReply(msg, reason=Reason.TOO_MANY_REDIRECTS, url=redact(url))
 
-    async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> Try:
+    async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None, left_s: float) -> Try:
         """Wait for a turn at the host, make one exchange, and say what its status means."""
         url = redact(target.url)
-        turns = self._turns.setdefault(target.host, _Turns(asyncio.Semaphore(self.connections_per_host)))
-        async with turns.free:
-            if turns.paused_until is not None and turns.paused_until > self._clock.now():
-                await self._clock.sleep((turns.paused_until - self._clock.now()).total_seconds())
+        turns = self._turns.setdefault(target.host, Turns(at_once=self.connections_per_host, clock=self._clock))
+        loop = asyncio.get_running_loop()
+        async with turns.one() as begun:
+            started = loop.time()
             try:
-                async with asyncio.timeout(asked.limits.deadline_s):
+                async with asyncio.timeout(left_s):
                     reply = await self._exchange(target, asked, auth)
             except TimeoutError:
                 msg = f"{url} took longer than {asked.limits.deadline_s:g} s; it is tried again later"
                 raise HostUnavailable(msg, reason=Reason.TOO_SLOW, url=url) from None
-            if asked.accept(reply.status):
-                return Try(reply)
-            error = refusal(reply, url=url, now=self._clock.now())
-            if error.retry_after_s is not None and error.retry_after_s <= LONGEST_PAUSE_S:
-                turns.paused_until = self._clock.now() + timedelta(seconds=error.retry_after_s)
-        return Try(reply, error)
+            error = None if asked.accept(reply.status) else refusal(reply, url=url, now=self._clock.now())
+            turns.note(error, begun=begun)
+            return Try(reply, error, loop.time() - started)
 
     async def _exchange(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> Reply:
-        addresses = await self._addresses(target)
-        headers = {
-            "User-Agent": self._user_agent,
-            "Accept-Encoding": "gzip, deflate" if asked.encodings else "identity",
-            **asked.headers,
-        }
-        client = self._client(target)
-        stream = client.stream("GET", target.url, headers=headers, auth=auth, extensions={ADDRESSES: addresses})
-        with self._translated(target):
-            async with stream as response:
+        request = httpx.Request(
+            "GET",
+            target.url,
+            headers={
+                "User-Agent": self._user_agent,
+                "Accept": "*/*",
+                "Accept-Encoding": "gzip, deflate" if asked.encodings else "identity",
+                **asked.headers,
+            },
+            extensions={ADDRESSES: await self._addresses(target), "timeout": _TIMEOUT},
+        )
+        if auth is not None:
+            request = await anext(auth.async_auth_flow(request))
+        async with self._connections.of(target) as transport:
+            with self._translated(target):
+                response = await transport.handle_async_request(request)
+            async with contextlib.aclosing(response):
                 body = b""
                 if asked.raw or asked.accept(response.status_code):
                     body = await read_body(
@@ -196,31 +190,11 @@ class Web:
     async def _addresses(self, target: Target) -> tuple[str, ...]:
         """Judge a host's addresses, or use those judged in the last minute."""
         now = self._clock.now()
-        judged_at, addresses = self._judged.get(_origin(target), (now, ()))
+        judged_at, addresses = self._judged.get(target.origin, (now, ()))
         if not addresses or not timedelta(0) <= now - judged_at < ADDRESSES_KEPT:
             addresses = (await self.guard.judge(target.url)).addresses
-            self._judged[_origin(target)] = (now, addresses)
+            self._judged[target.origin] = (now, addresses)
         return addresses
-
-    def _client(self, target: Target) -> httpx.AsyncClient:
-        key = _origin(target)
-        if key not in self._clients:
-            inner = self._transport or httpx.AsyncHTTPTransport(
-                verify=ssl_context(self._ca_file),
-                trust_env=False,
-                limits=httpx.Limits(
-                    max_connections=self.connections_per_host,
-                    max_keepalive_connections=self.connections_per_host,
-                    keepalive_expiry=KEEP_ALIVE_S,
-                ),
-            )
-            self._clients[key] = httpx.AsyncClient(
-                transport=PinnedTransport(inner),
-                trust_env=False,
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
-                timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),  # the deadline bounds the rest
-            )
-        return self._clients[key]
 
     @contextlib.contextmanager
     def _translated(self, target: Target) -> Iterator[None]:
@@ -229,33 +203,41 @@ class Web:
         try:
             yield
         except httpx.TransportError as error:
-            self._judged.pop(_origin(target), None)
+            self._judged.pop(target.origin, None)
+            what = printable(error) or type(error).__name__
             if _is_tls(error):
                 advice = (
                     "that port does not speak https; correct the address"
                     if "WRONG_VERSION_NUMBER" in str(error)
                     else "the certificate cannot be trusted; for a private authority set ca_file"
                 )
-                msg = f"{url}: {advice} ({error})"
+                msg = f"{url}: {advice} ({what})"
                 raise HostUnavailable(msg, reason=Reason.TLS_ERROR, url=url) from error
-            what = str(error) or type(error).__name__
-            msg = f"{url}: the host did not answer ({what}); it is tried again later"
+            problem = "did not answer"
+            if isinstance(error, httpx.RemoteProtocolError):
+                problem = "did not answer as a web server does"
+            msg = f"{url}: the host {problem} ({what}); it is tried again later"
             raise HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url) from error
-        except UnicodeError as error:  # httpx reads a Location by itself, "http://xn--/" too
-            msg = f"{url} redirects to what is not a URL ({error}); correct the address in the shop"
-            raise BadReply(msg, reason=Reason.BAD_URL, url=url) from error
 
 
-def _origin(target: Target) -> tuple[str, str, int]:
-    return target.scheme, target.host, target.port
+@contextlib.contextmanager
+def _led_by(url: str, made: Try | None) -> Iterator[None]:
+    """Say of what the guard refuses behind a redirect that it was the host of ``url`` who led there."""
+    try:
+        yield
+    except (BadUrl, BlockedAddress) as error:
+        if made is None:
+            raise
+        msg = f"{redact(url)} redirects: {error}"
+        raise type(error)(msg, reason=error.reason, url=redact(url), status=made.reply.status) from error
 
 
 def _joined(url: httpx.URL, location: str) -> httpx.URL:
     try:
         return url.join(location)
-    except httpx.InvalidURL as error:
-        msg = f"{redact(url)} redirects to what is not a URL ({error}); correct the address in the shop"
-        raise BadReply(msg, reason=Reason.BAD_URL, url=redact(url)) from error
+    except (httpx.InvalidURL, UnicodeError) as error:
+        msg = f"{printable(location)!r} is not a URL ({printable(error)}); correct it there"
+        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from error
 
 
 def _is_tls(error: BaseException | None) -> bool:
@@ -264,23 +246,6 @@ def _is_tls(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-@cache
-def ssl_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return the process's one context per authority file; building one takes about 25 ms.
-
-    Raises:
-        SettingsError: the file holds no certificate.
-    """
-    context = httpx.create_ssl_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            msg = f"ca_file {ca_file} cannot be used ({error}); it must hold the authority's certificate in PEM form"
-            raise SettingsError(msg) from error
-    return context
 
 
 def user_agent(contact: str) -> str:

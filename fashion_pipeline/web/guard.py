@@ -2,18 +2,22 @@
 
 A picture's URL is a string that a stranger typed into a shop. The name in it is resolved, every
 address it has must be public, and the connection goes to an address that was judged: a name that
-resolves differently a moment later (DNS rebinding) changes nothing. Spellings of a private
-address (``2130706433``, ``0x7f.1``, IPv6 forms with an IPv4 address inside) are judged after
-resolution, so none needs a rule of its own.
+resolves differently a moment later (DNS rebinding) changes nothing. One private address among
+public ones refuses the name: no honest host has that, and choosing would leave the choice to
+whoever answers for the name. Spellings of a private address (``2130706433``, ``0x7f.1``, IPv6
+forms with an IPv4 address inside) are judged after resolution, so none needs a rule of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from functools import cache, partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
@@ -26,10 +30,20 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+LOOKUP_TIMEOUT_S = 10.0
+_LOOKUPS_AT_ONCE = 64
+
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  # RFC 1035, 2.3.4; _ is seen in the wild
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: everything else has a special use
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, 2.5.5.1: likewise; also holds :: and ::1
-_CLOUD_HOST = IPv4Address("168.63.129.16")  # public by number, but Azure's own host agent to its guests
+_SPECIAL = (  # public by number, or so in some versions of Python, but no place for a web server
+    IPv4Network("168.63.129.16/32"),  # Azure's own host agent to its guests
+    IPv4Network("192.0.0.0/24"),  # RFC 6890: IETF protocol assignments; Oracle's cloud has its metadata there
+    IPv4Network("192.88.99.0/24"),  # RFC 7526: the former 6to4 relay
+    IPv6Network("2001::/23"),  # RFC 6890: IETF protocol assignments, Teredo among them
+    IPv6Network("3fff::/20"),  # RFC 9637: documentation
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +62,26 @@ class Target:
     port: int
     addresses: tuple[str, ...] = ()
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port (RFC 6454): what keys, connections and judged addresses belong to."""
+        return self.scheme, self.host, self.port
+
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Ask the machine's resolver for A and AAAA."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Ask the machine's resolver for A and AAAA.
+
+    In threads of its own: a name server that hangs holds a thread for up to half a minute, and the
+    event loop's few threads store bytes.
+    """
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_lookup_threads(), ask)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@cache
+def _lookup_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "lookup")
 
 
 class Guard:
@@ -64,6 +92,7 @@ class Guard:
             and name any port: test shops.
         allow_ports: ports that any other host may be asked on.
         resolver: where addresses come from.
+        lookup_timeout_s: how long the resolver is waited for.
     """
 
     def __init__(
@@ -72,10 +101,13 @@ class Guard:
         allow_private_hosts: Collection[str] = (),
         allow_ports: Collection[int] = (80, 443),
         resolver: Resolver = system_resolver,
+        lookup_timeout_s: float = LOOKUP_TIMEOUT_S,
     ) -> None:
         self._allowed_hosts = frozenset(_plain_host(host) for host in allow_private_hosts)
         self._allowed_ports = frozenset(allow_ports)
-        self._resolve = resolver
+        self._resolver = resolver
+        self._lookup_timeout_s = lookup_timeout_s
+        self._lookups: dict[str, asyncio.Task[tuple[str, ...]]] = {}
 
     @classmethod
     def of(cls, store: Store, *, resolver: Resolver = system_resolver) -> Guard:
@@ -106,13 +138,14 @@ class Guard:
 
         Raises:
             BadUrl, BlockedAddress: as ``check``; also where any address is not public.
-            HostUnavailable: the name has no address.
+            HostUnavailable: the name has no address, or none in time.
         """
         target = self.check(url)
         try:
-            addresses = tuple(await self._resolve(target.host, target.port))
-        except (OSError, UnicodeError) as error:  # UnicodeError: a label that no DNS name can have
-            msg = f"the host of {redact(url)} has no address ({error}); check its name, or this machine's DNS"
+            addresses = await self._resolve(target)
+        except (OSError, UnicodeError) as error:  # TimeoutError is an OSError; UnicodeError: not a name after all
+            what = printable(error) or f"no answer within {self._lookup_timeout_s:g} s"
+            msg = f"the host of {redact(url)} has no address ({what}); check its name, or this machine's DNS"
             raise HostUnavailable(msg, reason=Reason.UNRESOLVABLE, url=redact(url)) from error
         if not addresses:
             msg = f"the host of {redact(url)} has no address; check its name, or this machine's DNS"
@@ -125,6 +158,24 @@ class Guard:
             raise BlockedAddress(msg, reason=Reason.BLOCKED_ADDRESS, url=redact(url))
         return replace(target, addresses=addresses)
 
+    async def _resolve(self, target: Target) -> tuple[str, ...]:
+        """Look a name up, once for all who want it at this moment."""
+        lookup = self._lookups.get(target.host)
+        if lookup is None:
+            lookup = asyncio.create_task(self._look_up(target))
+            self._lookups[target.host] = lookup
+            lookup.add_done_callback(partial(self._looked_up, target.host))
+        return await asyncio.shield(lookup)
+
+    async def _look_up(self, target: Target) -> tuple[str, ...]:
+        async with asyncio.timeout(self._lookup_timeout_s):
+            return tuple(await self._resolver(target.host, target.port))
+
+    def _looked_up(self, host: str, lookup: asyncio.Task[tuple[str, ...]]) -> None:
+        self._lookups.pop(host)
+        if not lookup.cancelled():
+            lookup.exception()  # whoever waited has it; without this, one that nobody waited for is reported as lost
+
 
 def parse(url: str | httpx.URL) -> Target:
     """Read a URL's scheme, host and port.
@@ -136,7 +187,7 @@ def parse(url: str | httpx.URL) -> Target:
         parsed = httpx.URL(url)
         _ = parsed.host  # httpx reads it once more when it asks, and fails on "xn--" before what is not Punycode
     except (httpx.InvalidURL, UnicodeError) as error:
-        msg = f"{redact(url)!r} is not a URL ({error}); correct it in the shop"
+        msg = f"{redact(url)!r} is not a URL ({printable(error)}); correct it in the shop"
         raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from None
     host = _plain_host(parsed.raw_host.decode("ascii"))
     problem = ""
@@ -144,7 +195,7 @@ def parse(url: str | httpx.URL) -> Target:
         problem = "is neither http nor https"
     elif parsed.userinfo:
         problem = "holds a user name or a password"
-    elif not host or "%" in host:
+    elif not (_NAME.fullmatch(host) or _is_ipv6(host)):
         problem = "has no host that can be looked up"
     elif parsed.port is not None and not 0 < parsed.port < 65_536:
         problem = "has no possible port"
@@ -163,17 +214,24 @@ def is_public(address: str) -> bool:
     ip = _unwrap(ip_address(address))
     if isinstance(ip, IPv6Address) and ip not in _GLOBAL_UNICAST:
         return False
-    return ip.is_global and not ip.is_multicast and ip != _CLOUD_HOST
+    return ip.is_global and not ip.is_multicast and not any(ip in network for network in _SPECIAL)
 
 
 def redact(url: str | httpx.URL) -> str:
-    """Return a URL without user, query and fragment, for messages; whatever it is, at most 200 characters."""
+    """Return a URL without user, query and fragment, for messages; whatever it is, ``printable``."""
     text = str(url).split("?")[0].split("#")[0]
     scheme, mark, rest = text.partition("://")
     if mark:
         authority, slash, path = rest.partition("/")
         text = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-    return text[:200]
+    else:
+        text = text.rpartition("@")[2]
+    return printable(text)
+
+
+def printable(text: object) -> str:
+    """Return a stranger's words for use in a message: at most 200 characters, none that steers a terminal."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(text)[:200])
 
 
 def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -190,4 +248,11 @@ def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def _plain_host(host: str) -> str:
-    return host.strip("[]").rstrip(".").lower()
+    return host.strip("[]").removesuffix(".").lower()
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return isinstance(ip_address(host), IPv6Address) and "%" not in host
+    except ValueError:
+        return False

@@ -10,10 +10,13 @@ import httpx
 
 from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost, WebError
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.web.guard import printable
 
 _GONE = frozenset({404, 410})
 _LATER = frozenset({408, 425})
 _RATE_LIMITED = 429
+_HALF_AN_ANSWER = {204: Reason.EMPTY, 205: Reason.EMPTY, 206: Reason.TRUNCATED, 304: Reason.EMPTY}
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})  # one of them: a chain multiplies what a few bytes become
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +25,18 @@ class Limits:
 
     Attributes:
         max_bytes: of the body, decoded.
-        deadline_s: from looking up the name to the body's last byte, for each try and each
-            redirect; waiting for a turn at the host does not count.
+        deadline_s: of a try, from looking up the first name to the body's last byte, with all
+            redirects; waiting for a turn at the host does not count.
         max_redirects: hops that are followed.
         attempts: tries in all.
+        again_when_slow: whether a try that met the deadline is followed by another.
     """
 
     max_bytes: int
     deadline_s: float
     max_redirects: int = 0
     attempts: int = 4
+    again_when_slow: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def usable(status: int) -> bool:
 
 
 def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
-    """Return the error that a status which is not ``usable`` stands for.
+    """Return the error that a status stands for, where it was not accepted as an answer.
 
     Args:
         reply: the answer.
@@ -67,6 +72,9 @@ def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
     if status >= 500 or status in _LATER:
         msg = f"{url} answered {status}; it is tried again later"
         return HostUnavailable(msg, reason=Reason.HTTP_ERROR, url=url, status=status, retry_after_s=wait_s)
+    if status < 300 or status in _HALF_AN_ANSWER:
+        msg = f"{url} answered {status}, which is no whole answer to what was asked; it is tried again later"
+        return HostUnavailable(msg, reason=_HALF_AN_ANSWER.get(status, Reason.HTTP_ERROR), url=url, status=status)
     msg = f"{url} answered {status}; open it in a browser to see what the host has against it"
     return RefusedByHost(msg, reason=Reason.HTTP_ERROR, url=url, status=status)
 
@@ -84,9 +92,9 @@ async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain
         BadReply: too large (the announced length is believed first), or compressed.
         HostUnavailable: the connection broke off before the body's end (``truncated``).
     """
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    if plain and encoding not in {"", "identity"}:
-        msg = f"{url} came {encoding}-compressed although it was asked for plain; correct the host's configuration"
+    encoding = printable(response.headers.get("content-encoding", "").strip().lower())
+    if encoding not in ({"", "identity"} if plain else {"", "identity", *_ENCODINGS}):
+        msg = f"{url} came in the encoding {encoding}, not asked for; correct the host's configuration"
         raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code)
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.max_bytes:
@@ -98,10 +106,11 @@ async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain
             if len(body) > limits.max_bytes:
                 raise _too_large(url, limits.max_bytes + 1, limits)
     except httpx.DecodingError as error:
-        msg = f"{url} came in a damaged {encoding} encoding ({error}); correct the host's configuration"
+        msg = f"{url} came in a damaged {encoding} encoding ({printable(error)}); correct the host's configuration"
         raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code) from error
     except httpx.TransportError as error:
-        msg = f"{url} broke off after {len(body):,} bytes ({error}); it is tried again later"
+        what = printable(error) or type(error).__name__
+        msg = f"{url} broke off after {len(body):,} bytes ({what}); it is tried again later"
         raise HostUnavailable(msg, reason=Reason.TRUNCATED, url=url) from error
     return bytes(body)
 
@@ -114,7 +123,7 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         return float(value)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits
         return None
     if date.tzinfo is None:  # "-0000": a date in UTC that says nothing of its zone
         date = date.replace(tzinfo=UTC)

@@ -34,20 +34,35 @@ class Answer:
     stalls: bool = False
 
 
-Script = Answer | list[Answer] | Callable[[Asked], Answer]
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Bytes to send as they are, HTTP or not, before the connection is closed.
+
+    Attributes:
+        again: sent after them for ever, as fast as they are taken, or with pauses.
+        pause_s: before each of them.
+    """
+
+    first: bytes
+    again: bytes = b""
+    pause_s: float = 0.0
+
+
+Script = Answer | Wire | list[Answer] | Callable[[Asked], Answer | Wire]
 
 
 class Site:
     """An async context manager: ``answers`` by path, ``asked`` in order; other paths are 404.
 
     A list is answered one by one, its last item for ever. While ``held``, requests wait for
-    ``release``; ``most_at_once`` is the largest number that were being answered.
+    ``release``; ``most_at_once`` is the largest number that were being answered, ``connections``
+    the number that were opened, ``open`` the number that still are.
     """
 
     def __init__(self, answers: Mapping[str, Script] | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Script] = dict(answers or {})
         self.asked: list[Asked] = []
-        self.most_at_once = 0
+        self.most_at_once = self.connections = 0
         self._tls = tls
         self._at_once = 0
         self._open = asyncio.Event()
@@ -85,6 +100,16 @@ class Site:
         """Answer what waits."""
         self._open.set()
 
+    @property
+    def open(self) -> int:
+        """Return how many connections are open."""
+        return len(self._writers)
+
+    async def closed(self, number: int) -> None:
+        """Wait until so many connections have ended."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: self.connections - self.open >= number)
+
     async def arrived(self, number: int) -> None:
         """Wait until so many requests have come."""
         async with self._arrived:
@@ -98,6 +123,7 @@ class Site:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections += 1
         self._writers.add(writer)
         try:
             while await self._answer_one(reader, writer):
@@ -108,6 +134,8 @@ class Site:
             self._tasks.discard(task)
             self._writers.discard(writer)
             writer.close()
+            async with self._arrived:
+                self._arrived.notify_all()
 
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -120,14 +148,26 @@ class Site:
         self.most_at_once = max(self.most_at_once, self._at_once)
         await self._open.wait()
         self._at_once -= 1
-        answer = self._find(asked)
+        answer = self.find(asked)
+        if isinstance(answer, Wire):
+            await self._send(answer, writer)
+            return False
         writer.write(_wire(answer))
         await writer.drain()
         if answer.stalls:
             await self._ended.wait()
         return answer.announced in {None, -1, len(answer.body)}
 
-    def _find(self, asked: Asked) -> Answer:
+    async def _send(self, wire: Wire, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire.first)
+        await writer.drain()
+        while wire.again and not self._ended.is_set():
+            await asyncio.sleep(wire.pause_s)
+            writer.write(wire.again)
+            await writer.drain()
+
+    def find(self, asked: Asked) -> Answer | Wire:
+        """Return what a request is answered with."""
         script = self.answers.get(asked.path, Answer(status=404))
         if callable(script):
             return script(asked)

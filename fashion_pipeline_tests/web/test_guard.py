@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -8,7 +12,7 @@ from pydantic import SecretStr
 from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Store
-from fashion_pipeline.web.guard import Guard, is_public, parse, redact
+from fashion_pipeline.web.guard import Guard, is_public, parse, printable, redact
 
 
 def resolver(*addresses: str) -> Guard:
@@ -58,6 +62,13 @@ def test_public_addresses_are_public(address: str) -> None:
         "2001:db8::1",
         "fe80::1",
         "fe80::1%eth0",
+        "192.0.0.192",
+        "192.88.99.1",
+        "100.100.100.200",
+        "2001:10::1",
+        "3fff::1",
+        "::ffff:0:7f00:1",
+        "fd00:ec2::254",
         "fc00::1",
         "fec0::1",
         "ff02::1",
@@ -88,6 +99,16 @@ def test_private_addresses_are_not_public(address: str) -> None:
         "http://\uff11\uff12\uff17.0.0.1/",
         "http://xn--/x.jpg",
         "http://xn--zzzzzzzzz99999/x.jpg",
+        f"http://{'a' * 64}.test/x.jpg",
+        f"http://{'a.' * 127}test/x.jpg",
+        "http://a..test/x.jpg",
+        "http://.a.test/x.jpg",
+        "http://a.test../x.jpg",
+        "http://127%2e0.0.1/x.jpg",
+        "http://a'b.test/x.jpg",
+        "http://a.test\\@127.0.0.1/x.jpg",
+        "\ud800",
+        f"http://a.test/{'x' * 1_000_000}",
     ],
 )
 def test_what_is_not_an_http_url_is_refused_unresolved(url: str) -> None:
@@ -145,6 +166,66 @@ async def test_a_listed_host_may_be_private_on_any_port() -> None:
             await guard.judge(url)
 
 
+async def test_a_name_server_that_hangs_is_not_waited_for() -> None:
+    """A lookup has a limit of its own, and all who wait for one name at a time share a lookup."""
+    asked: list[str] = []
+
+    async def hang(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    guard = Guard(resolver=hang, lookup_timeout_s=0.05)
+    urls = ["http://a.test/1", "http://a.test/2", "https://a.test/3", "http://b.test/1"]
+    found = await asyncio.gather(*(guard.judge(url) for url in urls), return_exceptions=True)
+    assert asked == ["a.test", "b.test"]
+    for url, error in zip(urls, found, strict=True):
+        assert isinstance(error, HostUnavailable)
+        assert (error.reason, error.url) == (Reason.UNRESOLVABLE, url)
+        assert "no answer within 0.05 s" in str(error)
+
+
+async def test_a_lookup_outlives_whoever_gave_up_on_it() -> None:
+    """One who meets a deadline takes nothing from another who waits for the same name."""
+    answers = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await answers.wait()
+        return ["8.8.8.8"]
+
+    guard = Guard(resolver=resolve)
+    first, second = (asyncio.create_task(guard.judge("http://a.test/")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    answers.set()
+    assert (await second).addresses == ("8.8.8.8",)
+    assert first.cancelled()
+
+
+async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty lookups that never end leave threads for other names, and for storing bytes."""
+    release = threading.Event()
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **more: Any) -> Any:
+        if host.startswith("slow"):
+            release.wait()
+            raise socket.gaierror(host)
+        return real("8.8.8.8", *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    guard = Guard()
+    slow = [asyncio.create_task(guard.judge(f"http://slow{number}.test/")) for number in range(40)]
+    try:
+        await asyncio.sleep(0)
+        assert (await guard.judge("http://quick.test/")).addresses == ("8.8.8.8",)
+        assert await asyncio.to_thread(lambda: "stored") == "stored"
+    finally:
+        release.set()
+    found = await asyncio.gather(*slow, return_exceptions=True)
+    assert all(isinstance(error, HostUnavailable) for error in found)
+
+
 async def test_a_name_without_an_address_can_be_tried_again() -> None:
     """A name that does not resolve is the host's trouble of the moment, not the picture's."""
 
@@ -157,12 +238,13 @@ async def test_a_name_without_an_address_can_be_tried_again() -> None:
         assert unresolved.value.reason is Reason.UNRESOLVABLE
 
 
-async def test_a_label_no_name_can_have_is_unresolvable() -> None:
-    """A host name with an impossible label is an outcome, not a crash of the resolver."""
-    with pytest.raises(HostUnavailable):
-        await Guard().judge(f"http://{'a' * 64}.test/x")
-
-
 def test_messages_hold_no_keys() -> None:
     """User, query and fragment never reach a message."""
     assert redact("https://u:p@a.test/x.jpg?consumer_secret=cs_1#f") == "https://a.test/x.jpg"
+    assert redact("u:p@a.test/x.jpg") == "a.test/x.jpg"
+
+
+def test_messages_steer_no_terminal() -> None:
+    """Escapes, line ends and marks of direction in an address or an answer are shown as what they are not."""
+    assert redact("http://a.test/\x1b[2J\n\u202e") == "http://a.test/\ufffd[2J\ufffd\ufffd"
+    assert len(printable("x" * 1_000_000)) == 200

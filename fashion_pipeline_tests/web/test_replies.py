@@ -12,6 +12,7 @@ from fashion_pipeline_tests.clock import MONDAY
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
+        (101, HostUnavailable, Reason.HTTP_ERROR),
         (301, RefusedByHost, Reason.HTTP_ERROR),
         (400, RefusedByHost, Reason.HTTP_ERROR),
         (403, RefusedByHost, Reason.HTTP_ERROR),
@@ -44,6 +45,9 @@ def test_every_status_that_is_no_answer_has_one_meaning(status: int, kind: type[
         ("soon", None),
         ("-5", None),
         ("1.5", None),
+        ("9" * 400, float("inf")),
+        ("Mon, 16 Nov 99999999999 12:00:00 GMT", None),
+        ("Mon, 16 Nov 2026 99999999999:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
