@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fashion_pipeline.errors import UnreadableImage
-from fashion_pipeline.images.formats import ALLOWED, describe, ends_early, image_format
+from fashion_pipeline.images.formats import ALLOWED, declared_size, describe, ends_early, image_format
 from fashion_pipeline.outcomes import Reason
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ PIXEL_SPEC = "squash224-v1"
 """Name of everything between bytes and model pixels; part of the model's fingerprint."""
 
 MODEL_SIDE_PX = 224
+
+MAX_SCANS = 500
+"""Of a JPEG: each goes over the whole picture, and costs its maker ten bytes. Ordinary ones have ten."""
 
 _EXIF_ORIENTATION = 0x0112
 _PROFILE_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}
@@ -71,12 +74,19 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
         raise
     except Exception as error:
         # Decoders raise OSError, SyntaxError, ValueError, struct.error and more on damaged files.
-        cut_off = "truncated" in str(error) or (found in {"WEBP", "AVIF"} and ends_early(data))
-        if cut_off:
+        if "truncated" in str(error) or ends_early(data):
             msg = f"this {found} ends before its end ({len(data):,} bytes); upload it again"
             raise UnreadableImage(msg, reason=Reason.TRUNCATED, image_format=found) from error
-        msg = f"this {found} is damaged ({type(error).__name__}: {str(error)[:100]}); save it anew and upload it again"
+        from PIL import UnidentifiedImageError
+
+        why = "its beginning makes no sense" if isinstance(error, UnidentifiedImageError) else _printable(error)
+        msg = f"this {found} is damaged ({why}); save it anew and upload it again"
         raise UnreadableImage(msg, reason=Reason.UNDECODABLE, image_format=found) from error
+
+
+def _printable(error: Exception) -> str:
+    """Return a decoder's words, with what the file put into them made harmless."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:100]) or type(error).__name__
 
 
 def render(image: Image.Image) -> np.ndarray:
@@ -92,18 +102,33 @@ def render(image: Image.Image) -> np.ndarray:
 
 
 def _decode(data: bytes, found: str, max_pixels: int) -> Decoded:
+    _check_size(declared_size(data), found, max_pixels)
+    scans = data.count(b"\xff\xda") if found == "JPEG" else 0
+    if scans > MAX_SCANS:
+        msg = f"this JPEG paints itself in {scans:,} scans, at most {MAX_SCANS} are decoded; save it anew"
+        raise UnreadableImage(msg, reason=Reason.UNDECODABLE, image_format=found)
     with _pillow().open(io.BytesIO(data), formats=[found]) as opened:
-        width, height = opened.size
-        if width * height > max_pixels:
-            msg = f"its header says {width} x {height} pixels; at most {max_pixels:,} are decoded (quality.max_pixels)"
-            raise UnreadableImage(msg, reason=Reason.TOO_MANY_PIXELS, width=width, height=height, image_format=found)
+        _check_size(opened.size, found, max_pixels)
         opened.load()
-        # JPEGs of several pictures (MPO: stereo, previews) are not animations.
-        animated = found != "JPEG" and bool(getattr(opened, "is_animated", False))
+        animated = found != "JPEG" and _is_animated(opened)  # a JPEG of several pictures (MPO) does not move
         image, transparent = _flat(opened)
         image = _in_srgb(image, opened.info.get("icc_profile"))
         image = _upright(image, opened)
     return Decoded(image, image.width, image.height, found, animated, transparent)
+
+
+def _check_size(size: tuple[int, int], found: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        msg = f"its header says {width} x {height} pixels; at most {max_pixels:,} are decoded (quality.max_pixels)"
+        raise UnreadableImage(msg, reason=Reason.TOO_MANY_PIXELS, width=width, height=height, image_format=found)
+
+
+def _is_animated(opened: Image.Image) -> bool:
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:  # noqa: BLE001 - a second frame that cannot be read, of whatever make, is one
+        return True
 
 
 def _flat(image: Image.Image) -> tuple[Image.Image, bool]:
@@ -114,7 +139,7 @@ def _flat(image: Image.Image) -> tuple[Image.Image, bool]:
         return _from_16_bits(image)
     if not image.has_transparency_data:
         return (image if image.mode in _PROFILE_SPACES else image.convert("RGB")), False
-    coloured = image.convert("RGBA")
+    coloured = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = coloured.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return coloured.convert("RGB"), False
@@ -128,8 +153,8 @@ def _from_16_bits(image: Image.Image) -> tuple[Image.Image, bool]:
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(image).astype(np.int64).clip(0, 65_535)
-    grey = (values >> 8).astype(np.uint8)
+    values = np.asarray(image)
+    grey = (values.clip(0, 65_535) >> 8).astype(np.uint8)
     hidden = image.info.get("transparency")
     transparent = isinstance(hidden, int) and bool((values == hidden).any())
     if transparent:
@@ -148,8 +173,10 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             if fits and "srgb" not in ImageCms.getProfileDescription(source).lower():
                 converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
                 return converted if converted is not None else image.convert("RGB")
-        except (ImageCms.PyCMSError, OSError):
-            return image.convert("RGB")  # a damaged profile: browsers show such pictures without it
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a damaged profile makes its parser raise
+            return image.convert("RGB")  # browsers show such pictures without it
     return image.convert("RGB")
 
 
@@ -175,14 +202,16 @@ def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
 
 @cache
 def _pillow() -> ModuleType:
-    """Return ``PIL.Image`` with its own pixel limit off.
+    """Return ``PIL.Image`` with its own pixel limit off, and AVIF's threads.
 
-    Ours is stricter, is checked before a pixel is decoded, and names the size. Pillow's only
-    warns up to 179 million pixels, and above that says nothing of the header it read.
+    Our limit is stricter, is checked before a pixel is decoded, and names the size. Pillow's only
+    warns up to 179 million pixels, and above that says nothing of the header it read. Of workers
+    there are as many as cores, so none needs threads of its own.
     """
-    from PIL import Image
+    from PIL import AvifImagePlugin, Image
 
     Image.MAX_IMAGE_PIXELS = None
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return Image
 
 

@@ -32,6 +32,9 @@ HOSTS_AT_ONCE = 8
 CHECKPOINT_EVERY = timedelta(seconds=60)
 CHECKPOINT_ITEMS = 2_000
 
+_WHOLE = frozenset({200, 203, 304})
+"""Statuses of a whole picture; 202 is what some firewalls give with a puzzle, 206 a part (RFC 9110, 15.3)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchCounts:
@@ -96,7 +99,7 @@ async def fetch_images(
     for product in table.rows:
         for place, image in enumerate(pictures_of(product, store)):
             key = (product.external_id, image.image_id)
-            shown = first[product.external_id].shown_sha256 if place == 0 and product.external_id in first else None
+            shown = first[product.external_id].history if place == 0 and product.external_id in first else ()
             fetching.pictures.setdefault(key, Picture(product.external_id, image, before.get(key), shown))
     await fetching.plan(sweep=sweep)
     await fetching.run()
@@ -147,7 +150,10 @@ class _Fetching:
         self.counts: Counter[str] = Counter()
         self._hosts: list[Host] = []
         self._limits = Limits(
-            max_bytes=store.quality.max_file_bytes, deadline_s=DEADLINE_S, max_redirects=MAX_REDIRECTS
+            max_bytes=store.quality.max_file_bytes,
+            deadline_s=DEADLINE_S,
+            max_redirects=MAX_REDIRECTS,
+            again_when_slow=False,
         )
         self._to_ask = self._asked = self._saved = 0
         self._saved_at = clock.now()
@@ -199,13 +205,15 @@ class _Fetching:
             raise _first(errors) from errors
 
     async def _work(self, host: Host) -> None:
+        loop = asyncio.get_running_loop()
         while host.jobs:
             job = host.jobs.popleft()
             if host.given_up is not None:
                 self._skip(job, host.given_up)
                 continue
+            started = loop.time()
             answer = await self._ask(job)
-            host.note(answer)
+            host.note(answer, seconds=loop.time() - started)
             for picture in job.pictures:
                 self._write(picture, answer)
 
@@ -213,7 +221,7 @@ class _Fetching:
         self.counts["requests"] += 1
         headers = {"Accept": "image/*", **job.conditions}
         try:
-            reply = await self.web.get(job.url, limits=self._limits, headers=headers)
+            reply = await self.web.get(job.url, limits=self._limits, headers=headers, accept=_WHOLE.__contains__)
         except WebError as error:
             return error
         if reply.status == httpx.codes.NOT_MODIFIED and job.conditions:

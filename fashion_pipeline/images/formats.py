@@ -32,6 +32,20 @@ def image_format(data: bytes) -> str | None:
     return next((name for beginning, name in _BEGINNINGS if data.startswith(beginning)), None)
 
 
+def declared_size(data: bytes) -> tuple[int, int]:
+    """Return the pixels (width, height) that the headers of a GIF or WebP claim; (0, 0) for anything else.
+
+    Pillow makes room for these two while it opens them, before it tells their size: for a WebP its
+    canvas, for a GIF also what is to be restored after a first frame, which may be larger than its
+    canvas (GIF89a, 20 and 23; WebP container specification, "Extended file format").
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    if data[:4] == b"GIF8":
+        return _gif_size(data)
+    return 0, 0
+
+
 def describe(data: bytes) -> str:
     """Say in a few words what bytes that are no picture seem to be."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -49,23 +63,42 @@ def describe(data: bytes) -> str:
 
 
 def ends_early(data: bytes) -> bool:
-    """Whether a WebP or AVIF file is shorter than its own length fields say.
+    """Whether a file is shorter than its own length fields say, or ends before its picture begins.
 
-    Their decoders report such a file as unreadable, without saying that it was cut off.
+    Decoders report many such files as unreadable, without saying that they were cut off.
     """
     if data[:4] == b"RIFF":
         return len(data) < int.from_bytes(data[4:8], "little") + 8
-    position = 0
+    if data[:4] == b"GIF8":
+        return _gif_frame(data) is None and not data.endswith(b";")
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg_ends_early(data)
+    position = 8 if data[:4] == b"\x89PNG" else 0
     while position < len(data):
         size = int.from_bytes(data[position : position + 4], "big")
-        if size == 1:  # ISO 14496-12, 4.2: the size follows in 64 bits
+        if data[:4] == b"\x89PNG":
+            if data[position + 4 : position + 8] == b"IEND":
+                return False
+            size += 12  # a chunk's length is that of its data
+        elif size == 1:  # ISO 14496-12, 4.2: the size follows in 64 bits
             size = int.from_bytes(data[position + 8 : position + 16], "big")
-        if size == 0:  # the box reaches to the end of the file
-            return False
-        if size < 8:
+        if size < 8:  # a box of size 0 reaches to the end of the file
             return False
         position += size
-    return position > len(data)
+    return position > len(data) or data[:4] == b"\x89PNG"
+
+
+def _jpeg_ends_early(data: bytes) -> bool:
+    """Whether the segments in front of the first scan are not all there (ITU T.81, B.1.1)."""
+    position = 2
+    while data[position : position + 1] == b"\xff":
+        marker = data[position + 1 : position + 2]
+        if marker == b"\xd9":
+            return False
+        position += 1 if marker == b"\xff" else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == b"\xda":
+            break
+    return position >= len(data)
 
 
 def _by_brands(data: bytes) -> str | None:
@@ -75,3 +108,43 @@ def _by_brands(data: bytes) -> str | None:
     if brands & {b"avif", b"avis"}:
         return "AVIF"
     return "HEIC" if brands & _HEIF_BRANDS else None
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L" and data[20:21] == b"\x2f":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    width, height = (int.from_bytes(data[at : at + 2], "little") for at in (6, 8))
+    frame = _gif_frame(data)
+    if frame is None:
+        return width, height
+    x, y, frame_width, frame_height = (int.from_bytes(data[at : at + 2], "little") for at in range(frame, frame + 8, 2))
+    return max(width, x + frame_width), max(height, y + frame_height)
+
+
+def _gif_frame(data: bytes) -> int | None:
+    """Return where the extent of the first frame lies (GIF89a, 20); None where it is not all there."""
+    flags = data[10] if len(data) > 10 else 0
+    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while position < len(data):
+        kind = data[position]
+        position += 1
+        if kind == ord(","):
+            return position if position + 10 <= len(data) else None
+        if kind == ord(";"):
+            return None
+        if kind == ord("!"):  # an extension: its label, then blocks, each after its length, up to an empty one
+            position += 1
+            while position < len(data) and data[position]:
+                position += 1 + data[position]
+            position += 1
+    return None

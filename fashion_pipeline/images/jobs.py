@@ -6,15 +6,16 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
-from fashion_pipeline.errors import WebError
+from fashion_pipeline.errors import BadUrl, WebError
 from fashion_pipeline.images.answers import Bytes, is_transient
 from fashion_pipeline.images.plan import Picture, Step, conditions
+from fashion_pipeline.web.guard import parse
 from fashion_pipeline.web.repeat import LONGEST_PAUSE_S
 
 GIVEN_UP_AFTER = 8
 """Failures in a row after which a host's other pictures are not asked for in this run."""
+LOST_AT_MOST_S = 600.0
+"""Seconds, of all its requests together, that a host may cost by failing; one that fails slowly now and then is slow."""
 
 
 @dataclass(slots=True)
@@ -41,25 +42,27 @@ class Host:
     jobs: deque[Job] = field(default_factory=deque)
     given_up: WebError | None = None
     _failures_in_a_row: int = 0
+    _lost_s: float = 0.0
 
-    def note(self, answer: Bytes | WebError) -> None:
-        """Learn from an answer; a refusal of one picture (404) shows that the host is well."""
+    def note(self, answer: Bytes | WebError, *, seconds: float) -> None:
+        """Learn from an answer and how long it took; a refusal of one picture (404) shows that the host is well."""
         if not isinstance(answer, WebError) or not is_transient(answer):
             self._failures_in_a_row = 0
             return
         self._failures_in_a_row += 1
+        self._lost_s += seconds
         long_pause = answer.retry_after_s is not None and answer.retry_after_s > LONGEST_PAUSE_S
-        if long_pause or self._failures_in_a_row >= GIVEN_UP_AFTER:
+        if long_pause or self._failures_in_a_row >= GIVEN_UP_AFTER or self._lost_s >= LOST_AT_MOST_S:
             self.given_up = answer
 
 
 def by_host(jobs: Mapping[str, Job]) -> list[Host]:
-    """Sort jobs by the host of their URL; URLs that are none share one that does not exist."""
-    hosts: dict[bytes, Host] = {}
+    """Sort jobs by the host of their URL, the host with most to do first; URLs that are none share one without a name."""
+    hosts: dict[str, Host] = {}
     for url, job in jobs.items():
         try:
-            name = httpx.URL(url).raw_host
-        except httpx.InvalidURL:
-            name = b""
+            name = parse(url).host
+        except BadUrl:
+            name = ""
         hosts.setdefault(name, Host()).jobs.append(job)
-    return list(hosts.values())
+    return sorted(hosts.values(), key=lambda host: -len(host.jobs))

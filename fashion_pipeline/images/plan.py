@@ -35,14 +35,19 @@ class Picture:
     """A picture of a product, and what the last run knew of it.
 
     Attributes:
-        stand_in: of a product's first picture: the last good bytes of the one that was first before it,
-            which are shown while it cannot be fetched. A shop gives every new picture a new id.
+        stand_ins: of a product's first picture: the bytes of the one that was first before it, newest
+            first, which are shown while it cannot be fetched or judged. A shop gives every new picture a new id.
     """
 
     external_id: str
     image: Image
     before: FetchedImage | None
-    stand_in: str | None = None
+    stand_ins: tuple[str, ...] = ()
+
+    @property
+    def stand_in(self) -> str | None:
+        """The newest bytes that stand in for this picture."""
+        return self.stand_ins[0] if self.stand_ins else None
 
 
 def pictures_of(product: Product, store: Store) -> tuple[Image, ...]:
@@ -95,7 +100,7 @@ def due(row: FetchedImage, *, now: datetime) -> bool:
 def _to_be_tried(row: FetchedImage, *, max_bytes: int, now: datetime) -> bool:
     """Whether a picture that is not ok is to be tried again: its rule allows it now, or its time has come."""
     if row.outcome.status is Status.REJECTED:
-        if _BY_RULE & set(row.outcome.reasons):
+        if _BY_RULE & set(row.outcome.reasons) and row.checked_at is None:  # its host was not asked, for a redirect
             return True  # judging a URL again is nearly free, and the rules or the name may have changed
         if Reason.FILE_TOO_LARGE in row.outcome.reasons and (row.size_bytes or 0) <= max_bytes:
             return True

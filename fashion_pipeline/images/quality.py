@@ -1,33 +1,32 @@
 """Is a picture good enough? Measured once per bytes, judged as often as the thresholds change.
 
-The one decode of a picture's life happens here: it yields the measurements, and for what passes
-the model-ready pixels that the embeddings stage reads.
+The one decode of a picture's life is ordered here, of a process of its own: it yields the
+measurements, and for what passes the model-ready pixels that the embeddings stage reads.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
-from fashion_pipeline.errors import DamagedFile, UnreadableImage
-from fashion_pipeline.images.decode import decode, render
-from fashion_pipeline.outcomes import OK, Clock, Outcome, Reason, failed, rejected
+from fashion_pipeline.errors import DamagedFile, DecoderFailed
+from fashion_pipeline.images.capacity import workers_for
+from fashion_pipeline.images.measure import MEASURED_WITH, Findings
+from fashion_pipeline.images.worker import memory_bound
+from fashion_pipeline.images.workers import Decoders, decoders
+from fashion_pipeline.outcomes import OK, Clock, Outcome, Reason, Status, failed, rejected
 from fashion_pipeline.records import JudgedImage, Table
 from fashion_pipeline.settings import Quality
-from fashion_pipeline.storage import Blobs, Pixels, sha256_hex
+from fashion_pipeline.storage import Blobs, Pixels
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
-
-MEASURED_WITH = 1
-"""Version of the measurements; a higher one measures everything again."""
-
-SHARPNESS_SIDE_PX = 500
 
 CHECKPOINT_EVERY = timedelta(seconds=60)
 CHECKPOINT_ITEMS = 2_000
@@ -35,83 +34,47 @@ CHECKPOINT_ITEMS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCounts:
-    """What one run of the stage did: pictures in all, decoded anew, and by verdict."""
+    """What one run of the stage did: pictures in all, decoded anew, and by verdict.
+
+    Attributes:
+        failed: their decoder hung, crashed or needed too much memory; tried again when they are due.
+        missing: their bytes are lost.
+    """
 
     pictures: int = 0
     decoded: int = 0
     passed: int = 0
     rejected: int = 0
+    failed: int = 0
     missing: int = 0
 
 
-def measure(data: bytes, *, max_pixels: int) -> tuple[JudgedImage, np.ndarray | None]:
-    """Decode once, and return the measurements and the model's pixels, ``uint8[224, 224, 3]``.
-
-    The outcome speaks of decoding only; ``judge`` gives the verdict. The pixels are None for what
-    cannot be decoded.
-    """
-    sha256 = sha256_hex(data)
-    try:
-        decoded = decode(data, max_pixels=max_pixels)
-    except UnreadableImage as error:
-        return JudgedImage(
-            sha256=sha256,
-            size_bytes=len(data),
-            width=error.width,
-            height=error.height,
-            image_format=error.image_format,
-            animated=False,
-            transparent=False,
-            sharpness=None,
-            problem=error.reason,
-            problem_detail=str(error),
-            measured_with=MEASURED_WITH,
-            outcome=rejected(error.reason, detail=str(error)),
-        ), None
+def measured(sha256: str, size_bytes: int, found: Findings) -> JudgedImage:
+    """Return the row of some bytes; its outcome speaks of decoding only, and ``judge`` gives the verdict."""
+    problem, detail = found.problem, found.problem_detail
     return JudgedImage(
         sha256=sha256,
-        size_bytes=len(data),
-        width=decoded.width,
-        height=decoded.height,
-        image_format=decoded.image_format,
-        animated=decoded.animated,
-        transparent=decoded.transparent,
-        sharpness=sharpness(decoded.image),
-        problem=None,
-        problem_detail="",
+        size_bytes=size_bytes,
+        width=found.width,
+        height=found.height,
+        image_format=found.image_format,
+        animated=found.animated,
+        transparent=found.transparent,
+        sharpness=found.sharpness,
+        problem=problem,
+        problem_detail=detail,
         measured_with=MEASURED_WITH,
-        outcome=OK,
-    ), render(decoded.image)
+        outcome=OK if problem is None else rejected(problem, detail=detail),
+    )
 
 
 def render_blob(data: bytes, *, max_pixels: int) -> np.ndarray:
     """Return the model's pixels of stored bytes, ``uint8[224, 224, 3]``, where the cache has none.
 
     Raises:
-        UnreadableImage: they cannot be decoded.
+        UnreadableImage: they cannot be decoded, or (DecoderFailed) not for the moment.
     """
-    return render(decode(data, max_pixels=max_pixels).image)
-
-
-def sharpness(image: Image.Image) -> float:
-    """Variance of the Laplacian of the grey picture, its longer side brought to at most 500 px.
-
-    The 4-neighbour kernel with a reflected border (101): the figure that
-    ``cv2.Laplacian(grey, cv2.CV_64F).var()`` gives, without OpenCV. Pech-Pacheco et al., "Diatom
-    autofocusing in brightfield microscopy", 2000.
-    """
-    import numpy as np
-    from PIL import Image
-
-    grey = image.convert("L")
-    scale = SHARPNESS_SIDE_PX / max(grey.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in grey.size)
-        grey = grey.resize((width, height), Image.Resampling.LANCZOS)
-    padded = np.pad(np.asarray(grey, np.int16), 1, mode="reflect")
-    centre = padded[1:-1, 1:-1]
-    laplacian = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * centre
-    return float(laplacian.var(dtype=np.float64))
+    return decoders().render(data, max_pixels=max_pixels)
 
 
 def judge(measured: JudgedImage, quality: Quality) -> Outcome:
@@ -147,7 +110,9 @@ def judge_images(
     pixels: Pixels,
     quality: Quality,
     clock: Clock,
-    workers: int = 2,
+    histories: Iterable[Sequence[str]] = (),
+    decode_with: Decoders | None = None,
+    workers: int | None = None,
     is_embedded: Callable[[str], bool] = lambda _: False,
     checkpoint: Callable[[Table[JudgedImage]], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -155,91 +120,140 @@ def judge_images(
     """Judge the bytes behind a store's pictures; only what was never measured is decoded.
 
     Args:
-        shas: digests of the bytes to judge; the table returned has exactly these rows.
+        shas: digests of the bytes to judge; the table returned has these rows, and those of
+            the bytes that stand in for one of them.
         previous: measurements so far.
         blobs: where the bytes are.
         pixels: where the model's pixels go, for what passes and is not embedded.
         quality: the store's thresholds.
-        clock: for checkpoints, and for when missing bytes are looked for again.
-        workers: threads that decode; Pillow and numpy release the interpreter's lock.
+        clock: for checkpoints, and for when a failure is tried again.
+        histories: what a picture shows and what it showed before, newest first: while bytes cannot be
+            judged for the moment, those before them are.
+        decode_with: decoders other than this process's own.
+        workers: pictures decoded at once; by default as many as there are cores and memory for.
         is_embedded: whether bytes need no pixels any more.
         checkpoint: called now and then with all rows known so far.
         progress: called with the number of pictures done, and in all.
+
+    Raises:
+        DecoderUnavailable: no process that decodes can be started.
     """
-    wanted = tuple(dict.fromkeys(shas))
-    rows = {row.sha256: row for row in previous.rows} if previous is not None else {}
-    rows = {sha: rows[sha] for sha in wanted if sha in rows}
-    unmeasured = [sha for sha in wanted if sha not in rows or _needs_measuring(rows[sha], quality)]
-    for sha in rows.keys() - set(unmeasured):
-        rows[sha] = replace(rows[sha], outcome=judge(rows[sha], quality))
-
-    def measure_one(sha: str) -> JudgedImage:
-        try:
-            data = blobs.get(sha)
-        except (FileNotFoundError, DamagedFile) as error:
-            return _missing(sha, error, rows.get(sha), clock.now())
-        row, picture = measure(data, max_pixels=quality.max_pixels)
-        row = replace(row, outcome=judge(row, quality))
-        if row.outcome.ok and picture is not None and not is_embedded(sha):
-            pixels.put(sha, picture)
-        return row
-
+    kept = [tuple(history) for history in histories]
+    workers = workers or workers_for(memory_bound(quality.max_pixels))
+    wanted = list(dict.fromkeys(shas))
+    judging = _Judging(
+        rows={row.sha256: row for row in previous.rows} if previous is not None else {},
+        blobs=blobs,
+        pixels=pixels,
+        quality=quality,
+        clock=clock,
+        decoders=decode_with or decoders(),
+        places=BoundedSemaphore(workers),
+        is_embedded=is_embedded,
+    )
+    unmeasured = [sha for sha in wanted if not judging.is_known(sha)]
     done, saved, saved_at = len(wanted) - len(unmeasured), 0, clock.now()
-    for decoded, row in enumerate(_in_threads(measure_one, unmeasured, workers=workers), 1):
-        rows[row.sha256] = row
+    for decoded, row in enumerate(_in_threads(judging.measure, unmeasured, threads=workers + 1), 1):
+        judging.rows[row.sha256] = row
         progress(done + decoded, len(wanted))
         if decoded - saved >= CHECKPOINT_ITEMS or clock.now() - saved_at >= CHECKPOINT_EVERY:
-            checkpoint(_table(rows, wanted))
+            checkpoint(judging.table([*wanted, *chain.from_iterable(kept)]))
             saved, saved_at = decoded, clock.now()
-    table = _table(rows, wanted)
+    decoded, shown, settled = len(unmeasured), wanted.copy(), set(wanted)
+    for history in kept:
+        for sha in history:
+            if sha not in settled and not judging.is_known(sha):
+                judging.rows[sha] = judging.measure(sha)
+                decoded += 1
+            settled.add(sha)
+            shown.append(sha)
+            if not judging.rows[sha].undecided:
+                break
+    table = judging.table(shown)
     missing = sum(row.problem == Reason.BLOB_MISSING for row in table.rows)
-    passed = sum(row.outcome.ok for row in table.rows)
+    found = Counter(row.outcome.status for row in table.rows)
     return table, JudgeCounts(
-        pictures=len(wanted),
-        decoded=len(unmeasured) - missing,
-        passed=passed,
-        rejected=len(wanted) - passed - missing,
+        pictures=len(table.rows),
+        decoded=decoded - missing,
+        passed=found[Status.OK],
+        rejected=found[Status.REJECTED],
+        failed=found[Status.FAILED] - missing,
         missing=missing,
     )
 
 
-def _needs_measuring(row: JudgedImage, quality: Quality) -> bool:
-    """Whether a row holds no measurements, an older version's, or stopped at a cap since raised."""
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """One run of the stage: what it works with, and its rows so far."""
+
+    rows: dict[str, JudgedImage]
+    blobs: Blobs
+    pixels: Pixels
+    quality: Quality
+    clock: Clock
+    decoders: Decoders
+    places: BoundedSemaphore
+    is_embedded: Callable[[str], bool]
+
+    def table(self, shas: Iterable[str]) -> Table[JudgedImage]:
+        """Return the rows known of some bytes, each once."""
+        return Table(tuple(self.rows[sha] for sha in dict.fromkeys(shas) if sha in self.rows))
+
+    def is_known(self, sha: str) -> bool:
+        """Whether a row needs no decoding; its verdict is then that of the present thresholds."""
+        row = self.rows.get(sha)
+        if row is None or _needs_measuring(row, self.quality, self.clock.now()):
+            return False
+        if row.outcome.status is not Status.FAILED:
+            self.rows[sha] = replace(row, outcome=judge(row, self.quality))
+        return True
+
+    def measure(self, sha: str) -> JudgedImage:
+        """Have a picture decoded and measured, and judge it; its pixels go where they will be read."""
+        try:
+            data = self.blobs.get(sha)
+        except (FileNotFoundError, DamagedFile) as error:
+            name = type(error).__name__
+            detail = f"the stored bytes cannot be read ({name}); the next run of fetched_images gets them again"
+            return self._failed(sha, 0, Reason.BLOB_MISSING, detail)
+        try:
+            with self.places:
+                found, picture = self.decoders.measure(data, max_pixels=self.quality.max_pixels)
+        except DecoderFailed as error:
+            return self._failed(sha, len(data), error.reason, str(error))
+        row = measured(sha, len(data), found)
+        row = replace(row, outcome=judge(row, self.quality))
+        if row.outcome.ok and picture is not None and not self.is_embedded(sha):
+            self.pixels.put(sha, picture)
+        return row
+
+    def _failed(self, sha: str, size_bytes: int, reason: Reason, detail: str) -> JudgedImage:
+        before = self.rows.get(sha)
+        row = measured(sha, size_bytes, Findings(0, 0, "", problem=reason, problem_detail=detail))
+        outcome = failed(reason, detail=detail, before=before.outcome if before else None, now=self.clock.now())
+        return replace(row, outcome=outcome)
+
+
+def _needs_measuring(row: JudgedImage, quality: Quality, now: datetime) -> bool:
+    """Whether a row holds no measurements and may be tried, an older version's, or stopped at a cap since raised."""
     if row.measured_with != MEASURED_WITH or row.problem == Reason.BLOB_MISSING:
         return True
+    if row.outcome.status is Status.FAILED:
+        return row.outcome.next_retry_at is None or row.outcome.next_retry_at <= now
     return row.problem == Reason.TOO_MANY_PIXELS and row.width * row.height <= quality.max_pixels
 
 
-def _missing(sha256: str, error: Exception, before: JudgedImage | None, now: datetime) -> JudgedImage:
-    detail = f"the stored bytes cannot be read ({type(error).__name__}); the next run of fetched_images gets them again"
-    return JudgedImage(
-        sha256=sha256,
-        size_bytes=0,
-        width=0,
-        height=0,
-        image_format="",
-        animated=False,
-        transparent=False,
-        sharpness=None,
-        problem=Reason.BLOB_MISSING,
-        problem_detail=detail,
-        measured_with=MEASURED_WITH,
-        outcome=failed(Reason.BLOB_MISSING, detail=detail, before=before.outcome if before else None, now=now),
-    )
+def _in_threads(work: Callable[[str], JudgedImage], items: Iterable[str], *, threads: int) -> Iterator[JudgedImage]:
+    """Yield results in order, with a few pictures per thread in memory at once.
 
-
-def _table(rows: dict[str, JudgedImage], order: Iterable[str]) -> Table[JudgedImage]:
-    return Table(tuple(rows[sha] for sha in order if sha in rows))
-
-
-def _in_threads(work: Callable[[str], JudgedImage], items: Iterable[str], *, workers: int) -> Iterator[JudgedImage]:
-    """Yield results in order, with a few pictures per thread in memory at once."""
-    with ThreadPoolExecutor(workers, "decode") as pool:
+    One thread more than there are workers has the next picture's bytes ready when a worker is.
+    """
+    with ThreadPoolExecutor(threads, "decode") as pool:
         running: deque[Future[JudgedImage]] = deque()
         try:
             for item in items:
                 running.append(pool.submit(work, item))
-                if len(running) >= 2 * workers:
+                if len(running) >= 2 * threads:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
-from fashion_pipeline.images.decode import decode
-from fashion_pipeline.images.thumbnail import encode_within, shrink
+from fashion_pipeline.images.thumbnail import encode_within
+from fashion_pipeline.images.workers import decoders
 from fashion_pipeline.storage import Blobs
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _draw(tile: Tile, side_px: int, max_pixels: int) -> Image.Image:
     square = Image.new("RGB", (side_px, side_px), _GREY)
     if tile.data is not None:
         try:
-            picture = shrink(decode(tile.data, max_pixels=max_pixels).image, side_px)
+            picture = decoders().shrink(tile.data, side_px=side_px, max_pixels=max_pixels).image
         except UnreadableImage:
             pass  # the square stays grey: that it cannot be shown is what there is to show
         else:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost, WebError
+from fashion_pipeline.errors import BadReply, BlockedAddress, HostUnavailable, RefusedByHost, WebError
 from fashion_pipeline.images.answers import Bytes, row_after
 from fashion_pipeline.images.plan import Picture
 from fashion_pipeline.outcomes import OK, Reason, Status
@@ -51,6 +51,28 @@ def test_a_picture_that_only_fails_shows_its_last_good_bytes(error: WebError) ->
     assert (row.url, row.sha256, row.shown_sha256, row.stale) == (OTHER.url, None, "a" * 64, True)
 
 
+@pytest.mark.parametrize("status", [300, 402, 405, 406, 407, 409, 412, 421, 423, 426, 451, 499, 410, 400])
+def test_only_a_status_about_the_address_takes_a_picture_off(status: int) -> None:
+    """400, 404, 410, 414 and 451 speak of what was asked for; any other refusal leaves the last good bytes on show."""
+    row = after(fetched(), RefusedByHost("no", reason=Reason.HTTP_ERROR, url="u", status=status))
+    refused = status in {400, 410, 451}
+    assert row.outcome.status is (Status.REJECTED if refused else Status.FAILED)
+    assert row.shown_sha256 == (None if refused else "a" * 64)
+
+
+def test_where_a_redirect_leads_is_known_by_asking_only() -> None:
+    """A refusal behind a redirect has its moment, for it costs a request; one by the address alone has none."""
+    behind = BlockedAddress("private", reason=Reason.BLOCKED_ADDRESS, url="u", status=302)
+    itself = BlockedAddress("private", reason=Reason.BLOCKED_ADDRESS, url="u")
+    assert (after(fetched(), behind).checked_at, after(fetched(), itself).checked_at) == (LATER, None)
+
+
+def test_endless_validators_are_not_kept() -> None:
+    """A host cannot fill the tables with its ETags."""
+    row = after(fetched(), Bytes("b" * 64, 200, httpx.Headers({"ETag": "e" * 501, "Last-Modified": "l" * 500})))
+    assert (row.etag, row.last_modified) == (None, "l" * 500)
+
+
 def test_failures_in_a_row_are_counted_per_url() -> None:
     """The wait grows with a URL's own failures, and a new URL starts afresh, keeping the last good bytes."""
     row = after(after(fetched(), UNAVAILABLE, OTHER), UNAVAILABLE, OTHER)
@@ -90,3 +112,25 @@ def test_the_hosts_own_wish_sets_the_next_try() -> None:
     """Retry-After of six hours is obeyed."""
     error = HostUnavailable("429", reason=Reason.RATE_LIMITED, url="u", status=429, retry_after_s=21_600)
     assert after(None, error).outcome.next_retry_at == LATER + timedelta(hours=6)
+
+
+def test_what_was_shown_before_is_remembered_for_new_bytes() -> None:
+    """Until they are judged, it may have to stand in: the newest few, each once, without the new bytes themselves."""
+    row = after(after(fetched(), NEW), Bytes("c" * 64, 1, httpx.Headers()))
+    assert (row.sha256, row.older_sha256s) == ("c" * 64, ("b" * 64, "a" * 64))
+    assert row.history == ("c" * 64, "b" * 64, "a" * 64)
+    for sha256 in ("d", "e", "d"):
+        row = after(row, Bytes(sha256 * 64, 1, httpx.Headers()))
+    assert row.older_sha256s == ("e" * 64, "c" * 64, "b" * 64)
+    assert after(row, Bytes(None, 0, httpx.Headers())).older_sha256s == row.older_sha256s
+    assert after(row, UNAVAILABLE).history == row.history
+    assert after(row, UNAVAILABLE, OTHER).history == row.history
+    assert after(row, GONE).history == ()
+
+
+def test_a_new_pictures_history_is_that_of_the_one_it_replaced() -> None:
+    """A shop gives every new picture a new id; what its place showed before stands in for it."""
+    picture = Picture("1", OTHER, None, ("a" * 64, "z" * 64))
+    assert row_after(picture, NEW, now=LATER).history == ("b" * 64, "a" * 64, "z" * 64)
+    assert row_after(picture, UNAVAILABLE, now=LATER).history == ("a" * 64, "z" * 64)
+    assert row_after(picture, GONE, now=LATER).history == ()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from fashion_pipeline.errors import UnreadableImage
-from fashion_pipeline.images.decode import decode, render
+from fashion_pipeline.images.decode import _printable, decode, render
 from fashion_pipeline.images.formats import ALLOWED
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline_tests.images.drawing import checks, encode, png, transparent_value
@@ -240,3 +240,12 @@ def test_the_models_pixels_are_those_of_open_clip() -> None:
     assert pixels.shape == (224, 224, 3)
     assert pixels.dtype == np.uint8
     assert np.array_equal(pixels, np.rint(theirs(image).numpy().transpose(1, 2, 0) * 255))
+
+
+def test_what_a_file_puts_into_its_decoders_words_is_made_harmless() -> None:
+    """Neither a database nor a terminal is sent the bytes of a stranger."""
+    with pytest.raises(UnreadableImage) as refused:
+        decode(b"\x89PNG\r\n\x1a\n" + bytes(30), max_pixels=MAX_PIXELS)
+    assert str(refused.value).isprintable()
+    assert _printable(ValueError("a\x00b\x1b[31m\udcff")) == "a?b?[31m?"
+    assert _printable(ValueError()) == "ValueError"

@@ -115,6 +115,47 @@ async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_p
         assert (stage.row.stale, stage.row.shown_sha256, stage.row.outcome.attempts) == (False, sha256_hex(TWO), 0)
 
 
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_for_ever(
+    tmp_path: Path, *, announced: bool
+) -> None:
+    """Replaced in place, with the shop's word or in silence: stale at first, asked for once or twice a day, there at last."""
+    async with Site({"/a.jpg": tagged(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        await stage.run()
+        site.answers["/a.jpg"] = Answer(status=503)
+        if announced:
+            stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+        for _ in range(7):
+            await _night(stage)
+        assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
+        for hour in range(7 * 24):
+            if hour == 5 * 24:
+                stage.asked()
+            stage.clock.advance(hours=1)
+            await stage.run()
+        assert 1 <= len(stage.asked()) / 4 <= 4  # four tries each; the wait has grown to between half a day and a day
+        assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
+        site.answers["/a.jpg"] = tagged(TWO)
+        stage.clock.advance(days=1)
+        await stage.run()
+        assert (stage.row.stale, stage.row.shown_sha256) == (False, sha256_hex(TWO))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_picture_that_moved_is_followed(tmp_path: Path, status: int) -> None:
+    """It is known by the address that the shop lists, and confirmed where it lies now."""
+    moved = Answer(status=status, headers={"Location": "/there.jpg"})
+    async with Site({"/a.jpg": moved, "/there.jpg": tagged(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert (stage.row.url, stage.row.shown_sha256) == (site.url("/a.jpg"), sha256_hex(ONE))
+        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+        stage.clock.advance(days=7)
+        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+    assert stage.asked() == ["/a.jpg", "/there.jpg"] * 2
+
+
 async def test_a_picture_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
     """The same URL with a later date in the shop is fetched again."""
     async with Site({"/a.jpg": [Answer(ONE), Answer(TWO)]}) as site:

@@ -46,8 +46,9 @@ TOO_LARGE = fetched(outcome=refused(Reason.FILE_TOO_LARGE), sha256=None, last_go
         (SAME, GONE, False, Step.WAIT),
         (image(URL, modified_at=MONDAY + DAY), GONE, False, Step.GET),
         (SAME, fetched(outcome=refused(Reason.GONE, until=MONDAY), sha256=None), False, Step.GET),
-        (SAME, fetched(outcome=refused(Reason.BLOCKED_ADDRESS), sha256=None), False, Step.GET),
-        (SAME, fetched(outcome=refused(Reason.BLOCKED_PORT), sha256=None), False, Step.GET),
+        (SAME, fetched(outcome=refused(Reason.BLOCKED_ADDRESS), sha256=None, checked_at=None), False, Step.GET),
+        (SAME, fetched(outcome=refused(Reason.BLOCKED_PORT), sha256=None, checked_at=None), False, Step.GET),
+        (SAME, fetched(outcome=refused(Reason.BLOCKED_ADDRESS), sha256=None), False, Step.WAIT),
         (SAME, fetched(outcome=refused(Reason.ENCODED, until=None), sha256=None), False, Step.WAIT),
     ],
 )

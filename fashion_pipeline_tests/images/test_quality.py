@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
 from upath import UPath
 
+from fashion_pipeline.errors import DecoderUnavailable
 from fashion_pipeline.images.decode import PIXEL_SPEC
-from fashion_pipeline.images.quality import JudgeCounts, judge, judge_images, measure, render_blob, sharpness
+from fashion_pipeline.images.measure import measure
+from fashion_pipeline.images.quality import JudgeCounts, judge, judge_images, measured, render_blob
+from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import JudgedImage, Table
 from fashion_pipeline.settings import Quality
-from fashion_pipeline.storage import Home, read_table, write_table
+from fashion_pipeline.storage import Home, read_table, sha256_hex, write_table
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.drawing import checks, encode, good, png
+from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving
 
 DEFAULTS = Quality.model_validate({})
 MEASURED = JudgedImage(
@@ -42,7 +46,8 @@ def quality(**values: float) -> Quality:
 
 def test_a_good_picture_passes() -> None:
     """A sharp JPEG of 600 x 500 and more than 50 KB passes the mission's gate, with its measurements kept."""
-    row, pixels = measure(good(), max_pixels=DEFAULTS.max_pixels)
+    found, pixels = measure(good(), max_pixels=DEFAULTS.max_pixels)
+    row = measured(sha256_hex(good()), len(good()), found)
     assert (row.width, row.height, row.image_format, row.problem) == (600, 500, "JPEG", None)
     assert row.size_bytes == len(good()) >= 50_000
     assert judge(row, DEFAULTS) == OK
@@ -88,29 +93,6 @@ def test_a_refusal_tells_its_figures() -> None:
     """A shop owner reads what was found and what is needed."""
     outcome = judge(replace(MEASURED, width=120, sharpness=12.34), DEFAULTS)
     assert outcome.detail == "shorter side 120 px, at least 400 are needed; sharpness 12.3, at least 100 is needed"
-
-
-def test_sharpness_is_the_variance_of_the_laplacian() -> None:
-    """By hand: a white pixel in a black square of 3, its border reflected without repeating the edge."""
-    image = Image.new("L", (3, 3))
-    image.putpixel((1, 1), 255)
-    # Kernel 0 1 0 / 1 -4 1 / 0 1 0: corners 0, the centre -4 x 255, each edge sees the centre twice.
-    assert sharpness(image) == pytest.approx(np.var([0, 510, 0, 510, -1020, 510, 0, 510, 0]))
-
-
-def test_sharpness_is_measured_at_one_size() -> None:
-    """The longer side is brought to at most 500 px, so that a camera's resolution does not change the verdict."""
-    assert sharpness(checks(2000, 1000)) == sharpness(
-        checks(2000, 1000).convert("L").resize((500, 250), Image.Resampling.LANCZOS)
-    )
-    assert sharpness(checks(300, 200)) > 0
-    assert sharpness(Image.new("RGB", (1, 1))) == 0.0
-
-
-def test_a_blurred_picture_is_less_sharp_and_a_blank_one_not_at_all() -> None:
-    """Sharpness falls with blur; one colour has none."""
-    sharp, blurred = checks(), checks().filter(ImageFilter.GaussianBlur(6))
-    assert sharpness(sharp) > 100 > sharpness(blurred) > sharpness(Image.new("RGB", (500, 500), "white")) == 0.0
 
 
 class Stage:
@@ -228,3 +210,66 @@ def test_rows_survive_a_table(tmp_path: Path) -> None:
     assert stage.table is not None
     write_table(path, stage.table, JudgedImage)
     assert read_table(path, JudgedImage) == stage.table
+
+
+NEXT_DAY = {"days": 1, "seconds": 1}
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[Decoders]:
+    """Yield decoders that do what some bytes tell them to, however bad."""
+    decoders = Decoders(2, deadline_s=0.5, program=PROGRAM)
+    yield decoders
+    decoders.close()
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "reason"),
+    [
+        (Misdeed.HANG, Reason.DECODER_TIMEOUT),
+        (Misdeed.CRASH, Reason.DECODER_CRASHED),
+        (Misdeed.EAT, Reason.DECODER_MEMORY),
+    ],
+)
+def test_a_decoder_that_fails_takes_one_picture_with_it(
+    tmp_path: Path, broken: Decoders, misdeed: Misdeed, reason: Reason
+) -> None:
+    """The others pass; the one is failed, waits for its time, is tried again when that has come, and waits longer."""
+    stage = Stage(tmp_path, good(seed=1), misbehaving(misdeed), good(seed=2))
+    assert stage.run(decode_with=broken) == JudgeCounts(pictures=3, decoded=3, passed=2, failed=1)
+    assert stage.outcome(1) == (Status.FAILED, (reason,))
+    before = stage.table
+    assert stage.run(decode_with=broken) == JudgeCounts(pictures=3, passed=2, failed=1)
+    assert stage.table == before
+    stage.clock.advance(**NEXT_DAY)
+    assert stage.run(decode_with=broken).decoded == 1
+    assert stage.table is not None
+    assert stage.table.rows[1].outcome.attempts == 2
+
+
+def test_older_bytes_are_judged_while_newer_ones_cannot_be(tmp_path: Path, broken: Decoders) -> None:
+    """What a picture showed before keeps its row, measured or not, up to the newest whose verdict is known."""
+    stage = Stage(tmp_path, good(seed=1), good(seed=2), misbehaving(Misdeed.CRASH), misbehaving(Misdeed.HANG))
+    oldest, older, crashing, hanging = stage.shas
+    stage.shas = [hanging]
+    counts = stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)])
+    assert counts == JudgeCounts(pictures=3, decoded=3, passed=1, failed=2)
+    assert stage.table is not None
+    assert [row.sha256 for row in stage.table.rows] == [hanging, crashing, older]
+    assert stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)]).decoded == 0
+
+
+def test_refused_bytes_need_no_older_ones(tmp_path: Path) -> None:
+    """A verdict is known: what was shown before does not come back."""
+    stage = Stage(tmp_path, good(), b"<html>")
+    stage.shas = [stage.shas[1]]
+    assert stage.run(histories=[(stage.shas[0], sha256_hex(good()))]) == JudgeCounts(pictures=1, decoded=1, rejected=1)
+
+
+def test_an_unchanged_run_starts_no_process(tmp_path: Path) -> None:
+    """Workers start with the first picture: where all are known, not even one that cannot start is missed."""
+    stage, unable = Stage(tmp_path, good()), Decoders(1, program=("-c", "raise SystemExit"))
+    with pytest.raises(DecoderUnavailable):
+        stage.run(decode_with=unable)
+    stage.run()
+    assert stage.run(decode_with=unable).passed == 1

@@ -1,0 +1,145 @@
+"""A process that decodes one stranger's picture after another, and dies of a bad one alone.
+
+``python -m fashion_pipeline.images.worker FD`` serves the socket FD: a task (JSON) and a file's
+bytes in, findings (JSON) and pixels out. Nothing that comes from here is ever unpickled: a process
+that a picture has taken over can send its parent numbers and pixels, and nothing that runs.
+
+It is held to its bounds by the kernel, whatever a decoder is up to: SIGALRM ends it at a task's
+deadline, RLIMIT_AS bounds its memory, and it writes neither a core nor a file. It leaves by itself
+when its parent has gone, however the parent went, and when it has had nothing to do for a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+from fashion_pipeline.errors import UnreadableImage
+from fashion_pipeline.images.decode import decode, render
+from fashion_pipeline.images.measure import Findings, found_of, found_unreadable, measure
+from fashion_pipeline.images.thumbnail import shrink
+
+IDLE_S = 10.0
+"""How long a worker waits for a task before it leaves."""
+
+NO_MEMORY = 70
+"""Exit status of a worker whose picture did not fit into its memory."""
+
+_PROCESS_BYTES = 256 * 1024 * 1024
+_BYTES_PER_PIXEL = 24
+_LOG_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to make of some bytes.
+
+    Attributes:
+        do: ``measure`` (findings, and the model's pixels), ``render`` (the model's pixels only),
+            ``shrink`` (RGB pixels that fit into a square of ``side_px``).
+    """
+
+    do: Literal["measure", "render", "shrink"]
+    max_pixels: int
+    deadline_s: float
+    side_px: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Findings, and the size of the RGB pixels that follow them: (0, 0) where there are none."""
+
+    findings: Findings
+    pixels_size: tuple[int, int] = (0, 0)
+
+
+Work = Callable[[Task, bytes], tuple[Answer, bytes]]
+
+
+def memory_bound(max_pixels: int) -> int:
+    """Return the most bytes of memory that a worker may use, for pictures of at most so many pixels.
+
+    The hungriest decoder (a WebP's, with transparency and a colour profile) was measured at 20
+    bytes for a pixel.
+    """
+    return _PROCESS_BYTES + _BYTES_PER_PIXEL * max_pixels
+
+
+def answer(task: Task, data: bytes) -> tuple[Answer, bytes]:
+    """Do one task; return the answer and the pixels that follow it."""
+    if task.do == "measure":
+        findings, pixels = measure(data, max_pixels=task.max_pixels)
+        if pixels is None:
+            return Answer(findings), b""
+        return Answer(findings, (pixels.shape[1], pixels.shape[0])), pixels.tobytes()
+    try:
+        decoded = decode(data, max_pixels=task.max_pixels)
+    except UnreadableImage as error:
+        return Answer(found_unreadable(error)), b""
+    if task.do == "render":
+        pixels = render(decoded.image)
+        return Answer(found_of(decoded), (pixels.shape[1], pixels.shape[0])), pixels.tobytes()
+    small = shrink(decoded.image, task.side_px)
+    return Answer(found_of(decoded), small.size), small.tobytes()
+
+
+def serve(connection: Connection, work: Work = answer) -> None:
+    """Do tasks until there are none, or one is this process's end."""
+    _load_decoders()
+    _bound_process()
+    connection.send_bytes(b"ready")
+    while connection.poll(IDLE_S):
+        task, data = Task(**json.loads(connection.recv_bytes())), connection.recv_bytes()
+        _bound_memory(memory_bound(task.max_pixels))
+        signal.setitimer(signal.ITIMER_REAL, task.deadline_s)
+        try:
+            found, pixels = work(task, data)
+        except MemoryError:
+            os._exit(NO_MEMORY)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send_bytes(json.dumps(asdict(found)).encode())
+        connection.send_bytes(pixels)
+
+
+def main(work: Work = answer) -> None:
+    """Serve the socket that the command line names."""
+    for asked in (signal.SIGINT, signal.SIGTERM):  # of the whole group: for the parent, which then closes the socket
+        signal.signal(asked, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    warnings.simplefilter("ignore")  # Pillow's, of damaged metadata: nobody reads them here
+    with contextlib.suppress(EOFError, ConnectionError):
+        serve(Connection(int(sys.argv[1])), work)
+
+
+def _load_decoders() -> None:
+    """Import what pictures need, before the bounds hold and the first deadline runs."""
+    import numpy as np  # noqa: F401
+    from PIL import AvifImagePlugin, Image, ImageCms, MpoImagePlugin, WebPImagePlugin  # noqa: F401
+
+    Image.preinit()
+
+
+def _bound_process() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
+    with contextlib.suppress(OSError):  # where there is no room for all, the kernel is to take this one
+        Path("/proc/self/oom_score_adj").write_text("900")
+
+
+def _bound_memory(size: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+
+
+if __name__ == "__main__":
+    main()

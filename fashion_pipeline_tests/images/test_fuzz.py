@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "fuzz-images.py"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this machine")
+def test_random_damage_crashes_nothing_and_surprises_no_one(tmp_path: Path) -> None:
+    """Thousands of damaged files end in findings, and in memory within the bound that is stated."""
+    command = [
+        sys.executable,
+        str(PROGRAM),
+        "--inputs",
+        "4000",
+        "--seed",
+        "1",
+        "--seconds",
+        "120",
+        "--keep",
+        str(tmp_path),
+    ]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert (told["crashes"], told["unexpected"], ended.returncode) == (0, 0, 0), ended.stdout
+    assert told["inputs"] >= 4000
+    assert 0 < told["peak_rss_mb"] <= told["bound_mb"] == 1171
+    assert not list(tmp_path.iterdir())
