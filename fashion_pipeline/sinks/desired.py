@@ -82,7 +82,8 @@ class ProductOutcome:
 
     Attributes:
         stage: the asset it stopped at; ``postgres_products`` where it came all the way.
-        reasons: of the status; a product with status ok and reasons shows an older picture.
+        reasons: of the status; a product with status ok and reasons shows an older picture, or is
+            not read at present, as a whole or its variations.
         in_postgres, in_qdrant: what the sinks hold; written by each of them.
     """
 
@@ -144,13 +145,15 @@ def desired_state(
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    """How far one picture came."""
+    """How far one picture came; ``told`` is what keeps the newest one where it is ``stale``."""
 
     stage: str
     outcome: Outcome
     sha256: str | None = None
     place: Place | None = None
     fetched: FetchedImage | None = None
+    told: Outcome = OK
+    stale: bool = False
 
 
 class _Decision:
@@ -191,8 +194,12 @@ class _Decision:
         fetched = self.fetched.get((product.external_id, image.image_id))
         if fetched is None:
             return _Progress("fetched_images", _waiting("its picture has not been fetched yet"))
-        sha256 = fetched.shown_sha256
+        sha256, told = fetched.shown_sha256, fetched.outcome
         judged = None if sha256 is None else self.judged.get(sha256)
+        if judged is not None and judged.undecided:
+            told = judged.outcome if fetched.outcome.ok else fetched.outcome
+            judged = self._stand_in(fetched) or judged
+            sha256 = judged.sha256
         if sha256 is None or (fetched.stale and (judged is None or not judged.outcome.ok)):
             return _Progress("fetched_images", fetched.outcome)  # older bytes that are refused do not stand in
         if judged is None:
@@ -203,7 +210,16 @@ class _Decision:
         if embedded is None or not embedded.outcome.ok:
             outcome = _waiting("its picture has no vector yet") if embedded is None else embedded.outcome
             return _Progress("embeddings", outcome, sha256)
-        return _Progress(FINAL_STAGE, OK, sha256, Place(embedded.part, embedded.index), fetched)
+        stale = fetched.stale or sha256 != fetched.shown_sha256
+        return _Progress(FINAL_STAGE, OK, sha256, Place(embedded.part, embedded.index), fetched, told, stale)
+
+    def _stand_in(self, fetched: FetchedImage) -> JudgedImage | None:
+        """Return the bytes shown before those that cannot be judged for the moment, if these passed."""
+        for sha256 in fetched.history:
+            judged = self.judged.get(sha256)
+            if judged is None or not judged.undecided:
+                return judged if judged is not None and judged.outcome.ok else None
+        return None
 
     def _desired(self, product: Product, primary: _Progress) -> DesiredProduct | None:
         if primary.place is None or primary.sha256 is None or primary.fetched is None or product.price is None:
@@ -222,13 +238,15 @@ class _Decision:
             in_stock=product.in_stock,
             categories=product.categories,
             image_sha256=primary.sha256,
-            stale=primary.fetched.stale,
+            stale=primary.stale,
             created_at=product.first_seen_at.astimezone(UTC),
         )
-        points = {identity: self._point(row, primary, identity)}
+        shown_by = {image.image_id: image.variation_ids for image in product.images}
+        points = {identity: self._point(row, primary, identity, shown_by.get(primary.fetched.image_id, ()))}
         if self.store.images == "all":
             for image_id, picture in self._further(product, primary.fetched):
-                points.setdefault(uuid5(identity, image_id), self._point(row, picture, uuid5(identity, image_id)))
+                point_id = uuid5(identity, image_id)
+                points.setdefault(point_id, self._point(row, picture, point_id, shown_by[image_id]))
         values = {name: getattr(row, name) for name in ROW_FIELDS}
         return DesiredProduct(**values, points=tuple(points.values()))
 
@@ -239,7 +257,9 @@ class _Decision:
                 if picture.place is not None:
                     yield image.image_id, picture
 
-    def _point(self, row: DesiredProduct, picture: _Progress, point_id: UUID) -> DesiredPoint:
+    def _point(
+        self, row: DesiredProduct, picture: _Progress, point_id: UUID, variation_ids: tuple[str, ...]
+    ) -> DesiredPoint:
         if picture.place is None or picture.sha256 is None or picture.fetched is None:
             msg = f"{row.store_id}/{row.external_id}: a point needs a vector"
             raise ValueError(msg)
@@ -259,8 +279,10 @@ class _Decision:
             "is_primary": point_id == row.id,
             "position": picture.fetched.position,
             "fingerprint": self.fingerprint,
-            "stale": picture.fetched.stale,
+            "stale": picture.stale,
         }
+        if variation_ids:
+            payload["variation_ids"] = list(variation_ids)
         point_hash = hash_of(payload)
         return DesiredPoint(
             point_id, row.id, picture.place, picture.sha256, {**payload, "point_hash": point_hash}, point_hash
@@ -268,7 +290,9 @@ class _Decision:
 
     def _outcome(self, product: Product, primary: _Progress) -> ProductOutcome:
         # A product that shows its last good picture came all the way, and says what keeps the new one.
-        told = primary.fetched.outcome if primary.fetched is not None else primary.outcome
+        told = primary.told if primary.fetched is not None else primary.outcome
+        if told.ok and product.outcome.ok:
+            told = product.outcome  # the shop may not let it be read at present, or its variations
         return ProductOutcome(
             store_id=self.store.id,
             external_id=product.external_id,

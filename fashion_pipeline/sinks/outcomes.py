@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import RowMapping, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.outcomes import Reason, Status
@@ -26,6 +27,7 @@ async def publish_outcomes(
     outcomes: Sequence[ProductOutcome],
     withheld: Collection[str] = (),
     now: datetime,
+    dry_run: bool = False,
 ) -> int:
     """Make ``product_outcomes`` say what became of every product; return how many rows changed.
 
@@ -33,6 +35,7 @@ async def publish_outcomes(
 
     Args:
         withheld: external ids whose removal awaits consent, as ``apply_rows`` returned them.
+        dry_run: change nothing, and return how many rows would change.
     """
     told = await_consent(outcomes, withheld, store_id=store_id)
     names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
@@ -50,7 +53,7 @@ async def publish_outcomes(
         ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
     """  # noqa: S608
     with explained(engine.url):
-        async with engine.begin() as connection:
+        async with engine.connect() as connection, connection.begin() as transaction:
             rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
             await copy_into(connection, "desired_outcomes", product_outcomes, names, rows)
             gone = await connection.execute(
@@ -62,13 +65,30 @@ async def publish_outcomes(
                 {"store_id": store_id},
             )
             written = await connection.execute(text(statement), {"now": now, "store_id": store_id})
+            if dry_run:
+                await transaction.rollback()
             return written.rowcount + gone.rowcount
 
 
-async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collection[UUID]) -> int:
-    """Write which products have a point; return how many outcomes that changed."""
+async def publish_outcome(engine: AsyncEngine, outcome: ProductOutcome, *, now: datetime) -> None:
+    """Say what became of one product, whatever stood there before; it is in neither sink."""
+    values = {name: getattr(outcome, name) for name in (*_OUTCOME_FIELDS, "in_qdrant")}
+    values |= {"status": outcome.status.value, "reasons": [reason.value for reason in outcome.reasons]}
+    statement = insert(product_outcomes).values(**values, updated_at=now)
+    kept = {name: statement.excluded[name] for name in (*values, "updated_at")}
     with explained(engine.url):
         async with engine.begin() as connection:
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["store_id", "external_id"], set_=kept)
+            )
+
+
+async def mark_in_qdrant(
+    engine: AsyncEngine, *, store_id: str, present: Collection[UUID], dry_run: bool = False
+) -> int:
+    """Write which products have a point; return how many outcomes that changes, or in a dry run would change."""
+    with explained(engine.url):
+        async with engine.connect() as connection, connection.begin() as transaction:
             rows = ({"product_id": identity} for identity in present)
             await copy_into(connection, "present_points", product_outcomes, ["product_id"], rows)
             written = await connection.execute(
@@ -83,6 +103,8 @@ async def mark_in_qdrant(engine: AsyncEngine, *, store_id: str, present: Collect
                 """),
                 {"store_id": store_id},
             )
+            if dry_run:
+                await transaction.rollback()
             return written.rowcount
 
 
@@ -96,13 +118,11 @@ async def read_outcomes(
     with explained(engine.url):
         async with engine.connect() as connection:
             rows = (await connection.execute(statement.order_by(product_outcomes.c.external_id))).mappings().all()
-    return tuple(
-        ProductOutcome(
-            **{
-                **{name: row[name] for name in ProductOutcome.__dataclass_fields__},
-                "status": Status(row["status"]),
-                "reasons": tuple(Reason(reason) for reason in row["reasons"]),
-            }
-        )
-        for row in rows
-    )
+    return tuple(outcome_of(row) for row in rows)
+
+
+def outcome_of(row: RowMapping) -> ProductOutcome:
+    """Read a row of ``product_outcomes``."""
+    values = {name: row[name] for name in ProductOutcome.__dataclass_fields__}
+    reasons = tuple(Reason(reason) for reason in row["reasons"])
+    return ProductOutcome(**{**values, "status": Status(row["status"]), "reasons": reasons})

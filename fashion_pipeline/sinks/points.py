@@ -16,10 +16,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fashion_pipeline.sinks.desired import DesiredPoint
-from fashion_pipeline.sinks.qdrant import PREFIX, health, is_local
-from fashion_pipeline.sinks.reconcile import AppliedPoint, PointPlan, plan_points, plan_refresh
-from fashion_pipeline.storage import Vectors, sha256_hex
+from fashion_pipeline.sinks.desired import DesiredPoint, hash_of
+from fashion_pipeline.sinks.qdrant import PREFIX, collections, is_local
+from fashion_pipeline.sinks.reconcile import AppliedPoint, PointId, PointPlan, as_shown, plan_points
+from fashion_pipeline.storage import Place, Vectors, sha256_hex
+from fashion_pipeline.storage import digest as digest_of
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -29,7 +30,9 @@ BATCH = 128
 LOADED_AT_ONCE = 8192
 """Vectors read from the disk in one go: 24 MiB."""
 
-_DIGEST = "store_digest"
+DIGEST = "store_digest"
+"""Key of a store's digest in the payload of its first point."""
+
 _COMPARED = ["product_id", "image_sha256", "fingerprint", "point_hash"]
 
 
@@ -68,32 +71,30 @@ def apply_points(
     Args:
         desired: all of the store's points; ``digest`` is theirs.
         live: ids of the store's live rows in PostgreSQL; their points are not deleted, desired or not.
-        full: compare every point whatever the digest says.
+        full: compare every point, its whole payload, whatever the digest says.
         dry_run: change nothing, and return what would be done.
 
     Raises:
         DamagedFile: a vector cannot be read.
     """
     wanted = frozenset(point.product_id for point in desired)
-    anchor, known = _anchor(client, collection, store_id)
+    holder, known = anchor(client, collection, store_id)
     number = client.count(collection, count_filter=_of(store_id), exact=True).count
-    if not full and number == len(desired) and (anchor is None or known == digest):
+    if not full and number == len(desired) and (holder is None or known == digest):
         return PointCounts(present=wanted)
-    applied = read_points(client, collection, store_id)
+    applied = read_points(client, collection, store_id, whole=full)
     plan = plan_points(desired, applied, live=live)
+    leaving = set(plan.deletes)
     kept = {
-        UUID(there.product_id) for there in applied.values() if there.product_id and there.point_id not in plan.deletes
+        product for there in applied.values() if there.point_id not in leaving and (product := _uuid(there.product_id))
     }
     counts = PointCounts(len(plan.writes), len(plan.payloads), len(plan.deletes), wanted | kept)
     if dry_run:
         return counts
-    if not plan.empty:
-        forget_digest(client, collection, store_id)
-    _write(client, collection, plan, vectors)
-    _delete(client, collection, plan.deletes)
+    carry_out(client, plan, collection=collection, store_id=store_id, vectors=vectors)
     new = sum(point.point_id not in applied for point in plan.writes)
     if len(applied) + new - len(plan.deletes) == len(desired):
-        _set_digest(client, collection, store_id, digest)
+        set_digest(client, collection, store_id, digest)
     return counts
 
 
@@ -103,26 +104,51 @@ def refresh_points(
     collection: str,
     store_id: str,
     desired: Sequence[DesiredPoint],
-    digest: str,
     live: Collection[UUID],
+    vectors: Vectors,
+    full: bool = False,
 ) -> PointCounts:
-    """Keep another model's collection honest while readers still use it: payloads and deletions, no vectors.
+    """Keep another model's collection true while readers still see it; see ``as_shown``.
 
-    A picture that changed keeps its old vector there, and says ``stale``.
+    Args:
+        desired: the store's points, with vectors of the model that is being built.
+        vectors: of the model of ``collection``.
+        full: compare every point, its whole payload, whatever the digest says.
     """
-    waiting = sorted(map(str, set(live) - {point.product_id for point in desired}))
-    digest = sha256_hex("\n".join([digest, *waiting]).encode())
-    anchor, known = _anchor(client, collection, store_id)
-    if anchor is None or known == digest:
+    places = vectors.index()
+    digest = shown_digest(desired, collection=collection, live=live, places=places)
+    holder, known = anchor(client, collection, store_id)
+    if not full and (known == digest or (holder is None and not desired)):
         return PointCounts()
-    plan = plan_refresh(
-        desired, read_points(client, collection, store_id), live=live, fingerprint=collection.removeprefix(PREFIX)
-    )
+    applied = read_points(client, collection, store_id, whole=full)
+    shown = as_shown(desired, applied, fingerprint=collection.removeprefix(PREFIX), places=places)
+    plan = plan_points(shown, applied, live=live)
+    carry_out(client, plan, collection=collection, store_id=store_id, vectors=vectors)
+    set_digest(client, collection, store_id, digest)
+    return PointCounts(len(plan.writes), len(plan.payloads), len(plan.deletes))
+
+
+def shown_digest(
+    desired: Sequence[DesiredPoint], *, collection: str, live: Collection[UUID], places: Mapping[str, Place]
+) -> str:
+    """Return the digest of what another model's collection should hold, as far as it depends on more than that."""
+    waiting = sorted(map(str, set(live) - {point.product_id for point in desired}))
+    without = sorted(point.sha256 for point in desired if point.sha256 not in places)
+    of_points = digest_of((str(point.point_id), point.point_hash) for point in desired)
+    return sha256_hex("\n".join([collection, of_points, *without, "", *waiting]).encode())
+
+
+def carry_out(client: QdrantClient, plan: PointPlan, *, collection: str, store_id: str, vectors: Vectors) -> None:
+    """Do what a plan says; where that is anything, the store's digest goes first.
+
+    Raises:
+        DamagedFile: a vector cannot be read.
+    """
+    if plan.empty:
+        return
     forget_digest(client, collection, store_id)
-    _write_payloads(client, collection, plan.payloads)
-    _delete(client, collection, plan.deletes)
-    _set_digest(client, collection, store_id, digest)
-    return PointCounts(0, len(plan.payloads), len(plan.deletes))
+    _write(client, collection, plan, vectors)
+    delete_points(client, collection, plan.deletes)
 
 
 def apply_product(
@@ -135,33 +161,71 @@ def apply_product(
 
 def forget_digest(client: QdrantClient, collection: str, store_id: str) -> None:
     """Make a store's next application compare everything."""
-    anchor, known = _anchor(client, collection, store_id)
-    if anchor is not None and known is not None:
-        client.delete_payload(collection, keys=[_DIGEST], points=[anchor], wait=True)
+    holder, known = anchor(client, collection, store_id)
+    if holder is not None and known is not None:
+        client.delete_payload(collection, keys=[DIGEST], points=[_wire(holder)], wait=True)
 
 
-def purge_points(client: QdrantClient, store_id: str) -> int:
-    """Delete every point of a store from every collection of ours; return how many there were."""
+def has_points(client: QdrantClient, product: UUID) -> bool:
+    """Whether any collection of ours has a product's first point."""
+    return any(client.retrieve(name, ids=[str(product)], with_payload=False) for name in collections(client))
+
+
+def purge_points(
+    client: QdrantClient, store_id: str, *, product: UUID | None = None, ids: Collection[PointId] = ()
+) -> int:
+    """Delete every point of a store, or of one product, from every collection of ours; return how many there were.
+
+    Args:
+        ids: further points of the product, whatever their payloads say.
+    """
     purged = 0
-    for name in health(client)["collections"]:
-        points = tuple(read_points(client, name, store_id))
-        _delete(client, name, points)
-        purged += len(points)
+    for name in collections(client):
+        if product is None:
+            found = tuple(point_id for point_id, _ in scroll(client, name, store_id, ["store_id"]))
+        else:
+            told = {
+                it
+                for it, payload in scroll(client, name, store_id, ["product_id"])
+                if _uuid(payload.get("product_id")) == product
+            }
+            there = client.retrieve(name, ids=[_wire(it) for it in ids], with_payload=False)
+            found = tuple(told | {_own(record.id) for record in there})
+            if found:
+                forget_digest(client, name, store_id)
+        delete_points(client, name, found)
+        purged += len(found)
     return purged
 
 
-def read_points(client: QdrantClient, collection: str, store_id: str) -> dict[UUID, AppliedPoint]:
-    """Return what a collection holds of a store, as far as it is compared."""
+def read_points(
+    client: QdrantClient, collection: str, store_id: str, *, whole: bool = False
+) -> dict[PointId, AppliedPoint]:
+    """Return what a collection holds of a store, as far as it is compared.
+
+    Args:
+        whole: read the payloads whole; a ``point_hash`` that is not its payload's is then None.
+    """
     return {
-        point_id: AppliedPoint(
-            point_id,
-            payload.get("product_id"),
-            payload.get("image_sha256"),
-            payload.get("fingerprint"),
-            payload.get("point_hash"),
-        )
-        for point_id, payload in _scroll(client, collection, store_id, _COMPARED)
+        point_id: applied_point(point_id, payload, whole=whole)
+        for point_id, payload in scroll(client, collection, store_id, whole or _COMPARED)
     }
+
+
+def applied_point(point_id: PointId, payload: Mapping[str, Any], *, whole: bool) -> AppliedPoint:
+    """Return what is compared of a point; with ``whole``, its hash only where it is the payload's own."""
+    told = payload.get("point_hash")
+    if whole and told != hash_of({key: value for key, value in payload.items() if key != DIGEST}):
+        told = None
+    return AppliedPoint(
+        point_id, payload.get("product_id"), payload.get("image_sha256"), payload.get("fingerprint"), told
+    )
+
+
+def store_points(client: QdrantClient, store_id: str, collection: str | None = None) -> int:
+    """Count a store's points in one collection, or in all of ours."""
+    names = collections(client) if collection is None else (collection,)
+    return sum(client.count(name, count_filter=_of(store_id), exact=True).count for name in names)
 
 
 def primary_counts(client: QdrantClient, collection: str, store_ids: Iterable[str]) -> dict[str, int]:
@@ -191,9 +255,9 @@ def primary_counts(client: QdrantClient, collection: str, store_ids: Iterable[st
 def first_seen(client: QdrantClient, store_id: str) -> dict[str, datetime]:
     """Return when each product of a store was first seen, by external id, as its points tell."""
     seen: dict[str, datetime] = {}
-    for name in health(client)["collections"]:
-        for _, payload in _scroll(client, name, store_id, ["external_id", "created_at"]):
-            with contextlib.suppress(KeyError, ValueError):
+    for name in collections(client):
+        for _, payload in scroll(client, name, store_id, ["external_id", "created_at"]):
+            with contextlib.suppress(KeyError, ValueError, TypeError):
                 external_id, when = str(payload["external_id"]), datetime.fromisoformat(payload["created_at"])
                 seen[external_id] = min(when, seen.get(external_id, when))
     return seen
@@ -208,36 +272,80 @@ def _of(store_id: str) -> qm.Filter:
     return qm.Filter(must=[qm.FieldCondition(key="store_id", match=qm.MatchValue(value=store_id))])
 
 
-def _scroll(
-    client: QdrantClient, collection: str, store_id: str, keys: list[str]
-) -> Iterator[tuple[UUID, Mapping[str, Any]]]:
-    """Read a store's points in the order of their ids, without vectors."""
+def _uuid(text: object) -> UUID | None:
+    """Return an id of ours, or None for what somebody else wrote in its place."""
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None
+
+
+def scroll(
+    client: QdrantClient, collection: str, store_id: str, keys: list[str] | bool
+) -> Iterator[tuple[PointId, Mapping[str, Any]]]:
+    """Read a store's points page by page in the order of their ids, without vectors.
+
+    Args:
+        keys: of the payload; True for all of it.
+    """
+    yield from _pages(client, collection, _of(store_id), keys)
+
+
+def strays(client: QdrantClient, collection: str, known: Collection[str]) -> Iterator[PointId]:
+    """Yield the points of a collection that name none of the stores that are known."""
+    from qdrant_client import models as qm
+
+    ours = qm.FieldCondition(key="store_id", match=qm.MatchAny(any=sorted(known)))
+    yield from (point_id for point_id, _ in _pages(client, collection, qm.Filter(must_not=[ours]), ["store_id"]))
+
+
+def delete_points(client: QdrantClient, collection: str, point_ids: Sequence[PointId]) -> None:
+    """Delete points by their ids."""
+    from qdrant_client import models as qm
+
+    for first in range(0, len(point_ids), BATCH):
+        selected = [_wire(point_id) for point_id in point_ids[first : first + BATCH]]
+        client.delete(collection, points_selector=qm.PointIdsList(points=selected), wait=True)
+
+
+def _pages(
+    client: QdrantClient, collection: str, where: qm.Filter, keys: list[str] | bool
+) -> Iterator[tuple[PointId, Mapping[str, Any]]]:
     size = 100_000 if is_local(client) else 1000  # local mode sorts everything for every page
     offset: Any = None
     while True:
         records, offset = client.scroll(
-            collection, scroll_filter=_of(store_id), limit=size, offset=offset, with_payload=keys, with_vectors=False
+            collection, scroll_filter=where, limit=size, offset=offset, with_payload=keys, with_vectors=False
         )
         for record in records:
-            yield UUID(str(record.id)), record.payload or {}
+            yield _own(record.id), record.payload or {}
         if offset is None:
             return
 
 
-def _anchor(client: QdrantClient, collection: str, store_id: str) -> tuple[str | None, str | None]:
+def _own(point_id: object) -> PointId:
+    return point_id if isinstance(point_id, int) else UUID(str(point_id))
+
+
+def _wire(point_id: PointId) -> int | str | UUID:
+    return point_id if isinstance(point_id, int) else str(point_id)
+
+
+def anchor(client: QdrantClient, collection: str, store_id: str) -> tuple[PointId | None, str | None]:
     """Return the id of a store's first point, and the digest it carries."""
     records, _ = client.scroll(
-        collection, scroll_filter=_of(store_id), limit=1, with_payload=[_DIGEST], with_vectors=False
+        collection, scroll_filter=_of(store_id), limit=1, with_payload=[DIGEST], with_vectors=False
     )
     if not records:
         return None, None
-    return str(records[0].id), (records[0].payload or {}).get(_DIGEST)
+    return _own(records[0].id), (records[0].payload or {}).get(DIGEST)
 
 
-def _set_digest(client: QdrantClient, collection: str, store_id: str, digest: str) -> None:
-    anchor, known = _anchor(client, collection, store_id)
-    if anchor is not None and known != digest:
-        client.set_payload(collection, payload={_DIGEST: digest}, points=[anchor], wait=True)
+def set_digest(client: QdrantClient, collection: str, store_id: str, digest: str) -> None:
+    """Say that a store's points are those of a digest."""
+    holder, known = anchor(client, collection, store_id)
+    if holder is not None and known != digest:
+        client.set_payload(collection, payload={DIGEST: digest}, points=[_wire(holder)], wait=True)
 
 
 def _write(client: QdrantClient, collection: str, plan: PointPlan, vectors: Vectors) -> None:
@@ -267,11 +375,3 @@ def _write_payloads(client: QdrantClient, collection: str, points: Sequence[Desi
             for point in points[first : first + BATCH]
         ]
         client.batch_update_points(collection, update_operations=operations, wait=True)
-
-
-def _delete(client: QdrantClient, collection: str, point_ids: Sequence[UUID]) -> None:
-    from qdrant_client import models as qm
-
-    for first in range(0, len(point_ids), BATCH):
-        selected: list[int | str | UUID] = [str(point_id) for point_id in point_ids[first : first + BATCH]]
-        client.delete(collection, points_selector=qm.PointIdsList(points=selected), wait=True)

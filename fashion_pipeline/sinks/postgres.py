@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import ColumnElement, Table, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -30,7 +30,9 @@ from fashion_pipeline.sinks.trouble import explained, place
 GUARDED = timedelta(days=7)
 """Removals are counted over so long."""
 
-_DIGEST = "rows_digest"
+ROWS_DIGEST = "rows_digest"
+"""Name of the digest in ``sink_state``."""
+
 _CONSENT = "consented_at"
 
 
@@ -107,7 +109,7 @@ class ProductRepository:
 
     async def create(self, product: DesiredProduct, *, now: datetime) -> UUID:
         """Write a product's row, new or changed, and make it live; return its id."""
-        values = {**_row(product), "updated_at": now, "archived_at": None}
+        values = {**row_values(product), "updated_at": now, "archived_at": None}
         statement = insert(products).values(values)
         kept = {key: value for key, value in statement.excluded.items() if key in values}
         await self._session.execute(
@@ -174,19 +176,20 @@ async def apply_rows(
     """
     with explained(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
-            live = await _count_live(connection, store_id)
+            live = await count_live(connection, store_id)
             if not full and live == len(desired.products):
-                known = await _state(connection, store_id, _DIGEST)
+                known = await remembered(connection, store_id, ROWS_DIGEST)
                 if known == desired.rows_digest:
                     return RowCounts()
-            await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(_row, desired.products))
-            removals = await _removals(connection, store_id, desired, live, now, allow=allow_removals)
+            await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(row_values, desired.products))
+            await free_ids(connection, store_id)
+            removals = await removals_of(connection, store_id, desired, live, now, allow=allow_removals)
             written = await _upsert(connection, store_id, now)
             await _archive(connection, store_id, removals.archived, now)
             if allow_removals and removals.archived:
-                await _remember(connection, store_id, _CONSENT, now.isoformat())
+                await remember(connection, store_id, _CONSENT, now.isoformat())
             as_desired = not removals.withheld and not removals.kept
-            await _remember(connection, store_id, _DIGEST, desired.rows_digest if as_desired else "")
+            await remember(connection, store_id, ROWS_DIGEST, desired.rows_digest if as_desired else "")
             if dry_run:
                 await transaction.rollback()
             else:
@@ -195,9 +198,10 @@ async def apply_rows(
     return RowCounts(written, len(removals.archived), withheld, kept)
 
 
-async def _removals(
+async def removals_of(
     connection: AsyncConnection, store_id: str, desired: Desired, live: int, now: datetime, *, allow: bool
 ) -> Removals:
+    """Decide about the live rows that are not in ``desired_rows``, the temporary table."""
     leaving = await connection.execute(
         text("""
             SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (external_id)
@@ -205,7 +209,7 @@ async def _removals(
         """),
         {"store_id": store_id},
     )
-    consent = await _state(connection, store_id, _CONSENT)
+    consent = await remembered(connection, store_id, _CONSENT)
     since = max(now - GUARDED, datetime.fromisoformat(consent)) if consent else now - GUARDED
     recently = await connection.scalar(
         select(func.count())
@@ -214,6 +218,20 @@ async def _removals(
     )
     return guard_removals(
         leaving.scalars().all(), desired.outcomes, live=live, recently_archived=int(recently or 0), allow=allow
+    )
+
+
+async def free_ids(connection: AsyncConnection, store_id: str) -> None:
+    """Delete rows that hold the id of another product: ids are computed, so such a row was made by hand."""
+    await connection.execute(
+        text("""
+            DELETE FROM products WHERE id = ANY(ARRAY(
+                SELECT d.id
+                FROM desired_rows d LEFT JOIN (SELECT * FROM products WHERE store_id = :store_id) p USING (external_id)
+                WHERE p.id IS DISTINCT FROM d.id
+            ))
+        """),
+        {"store_id": store_id},
     )
 
 
@@ -289,23 +307,52 @@ async def live_counts(engine: AsyncEngine) -> dict[str, int]:
             return {row.store_id: row.rows for row in rows}
 
 
-async def purge_rows(engine: AsyncEngine, store_id: str) -> int:
-    """Delete everything PostgreSQL holds of a store, archived rows too; return how many rows there were."""
+async def known_stores(engine: AsyncEngine) -> frozenset[str]:
+    """Return the stores that have a row, live or archived."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            return frozenset(await connection.scalars(select(products.c.store_id).distinct()))
+
+
+async def has_row(engine: AsyncEngine, store_id: str, external_id: str) -> bool:
+    """Whether PostgreSQL holds anything of a product: a row, archived or not, or an outcome."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            for table in (products, product_outcomes):
+                there = select(table.c.store_id).where(table.c.store_id == store_id, table.c.external_id == external_id)
+                if (await connection.execute(there)).first() is not None:
+                    return True
+    return False
+
+
+async def purge_rows(engine: AsyncEngine, store_id: str, external_id: str | None = None) -> int:
+    """Delete everything PostgreSQL holds of a store, or of one product; return how many rows of ``products`` that was.
+
+    Archived rows go too, and the store's digest: its next application compares everything.
+    """
+
+    def of(table: Table) -> list[ColumnElement[bool]]:
+        narrowed = [] if external_id is None else [table.c.external_id == external_id]
+        return [table.c.store_id == store_id, *narrowed]
+
     with explained(engine.url):
         async with engine.begin() as connection:
-            for table in (product_outcomes, sink_state):
-                await connection.execute(delete(table).where(table.c.store_id == store_id))
-            return (await connection.execute(delete(products).where(products.c.store_id == store_id))).rowcount
+            state = delete(sink_state).where(sink_state.c.store_id == store_id)
+            await connection.execute(state if external_id is None else state.where(sink_state.c.key == ROWS_DIGEST))
+            await connection.execute(delete(product_outcomes).where(*of(product_outcomes)))
+            return (await connection.execute(delete(products).where(*of(products)))).rowcount
 
 
 # --- below ----------------------------------------------------------------------------------------
 
 
-def _row(product: DesiredProduct) -> dict[str, Any]:
+def row_values(product: DesiredProduct) -> dict[str, Any]:
+    """Return a product's row by column."""
     return {name: getattr(product, name) for name in ROW_FIELDS}
 
 
-async def _count_live(connection: AsyncConnection, store_id: str) -> int:
+async def count_live(connection: AsyncConnection, store_id: str) -> int:
+    """Count a store's live rows."""
     counted = await connection.scalar(
         select(func.count())
         .select_from(products)
@@ -314,13 +361,15 @@ async def _count_live(connection: AsyncConnection, store_id: str) -> int:
     return int(counted or 0)
 
 
-async def _state(connection: AsyncConnection, store_id: str, key: str) -> str | None:
+async def remembered(connection: AsyncConnection, store_id: str, key: str) -> str | None:
+    """Return what ``sink_state`` holds under a key."""
     return await connection.scalar(
         select(sink_state.c.value).where(sink_state.c.store_id == store_id, sink_state.c.key == key)
     )
 
 
-async def _remember(connection: AsyncConnection, store_id: str, key: str, value: str) -> None:
+async def remember(connection: AsyncConnection, store_id: str, key: str, value: str) -> None:
+    """Write a value into ``sink_state``; one that is there already costs nothing."""
     statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
     await connection.execute(
         statement.on_conflict_do_update(

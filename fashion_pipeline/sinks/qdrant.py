@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
         LockTimeout: another process keeps the local one.
     """
     if settings.qdrant_url is None:
-        with local_qdrant(home) as client:
+        with _written(home), local_qdrant(home) as client:
             yield client
         return
     from qdrant_client import QdrantClient
@@ -60,6 +61,19 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
             yield client
         finally:
             client.close()
+
+
+@contextlib.contextmanager
+def _written(home: Home) -> Iterator[None]:
+    """Turn SQLite's errors, which local mode lets through, into a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        msg = (
+            f"the local Qdrant under {home.local('qdrant')} cannot be written ({error}): see that its disk has room and "
+            "that this user may write there; the next run repairs what is missing"
+        )
+        raise VectorStoreError(msg) from error
 
 
 def _check_version(version: str, url: str) -> None:
@@ -93,11 +107,10 @@ def _explained(url: str) -> Iterator[None]:
 
 def health(client: QdrantClient) -> dict[str, Any]:
     """Return the version, where the alias points, and the exact number of points of each collection of ours."""
-    names = sorted(item.name for item in client.get_collections().collections if item.name.startswith(PREFIX))
     return {
         "version": client.info().version,
         "alias": alias_target(client),
-        "collections": {name: client.count(name, exact=True).count for name in names},
+        "collections": {name: client.count(name, exact=True).count for name in collections(client)},
     }
 
 
@@ -107,6 +120,11 @@ def health(client: QdrantClient) -> dict[str, Any]:
 def collection_name(fingerprint: str) -> str:
     """Return the name of a model's collection."""
     return f"{PREFIX}{fingerprint}"
+
+
+def collections(client: QdrantClient) -> tuple[str, ...]:
+    """Return the names of our collections, one for each model."""
+    return tuple(sorted(item.name for item in client.get_collections().collections if item.name.startswith(PREFIX)))
 
 
 def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -> str:
@@ -177,11 +195,8 @@ def alias_target(client: QdrantClient) -> str | None:
     return None
 
 
-def point_alias(client: QdrantClient, collection: str, *, live_rows: int) -> bool:
-    """Let readers see a collection; return whether they do now.
-
-    The first collection is shown at once. A later one replaces it when it has a primary point for
-    every live row of every store (``live_rows``), in one step.
+def move_alias(client: QdrantClient, collection: str) -> None:
+    """Let readers see a collection instead of the one they saw, in one step.
 
     Raises:
         CollectionMismatch: a collection has taken the alias' name.
@@ -189,13 +204,7 @@ def point_alias(client: QdrantClient, collection: str, *, live_rows: int) -> boo
     from qdrant_client import models as qm
 
     target = alias_target(client)
-    if target == collection:
-        return True
-    if target is not None:
-        primary = qm.Filter(must=[qm.FieldCondition(key="is_primary", match=qm.MatchValue(value=True))])
-        if client.count(collection, count_filter=primary, exact=True).count < live_rows:
-            return False
-    elif any(item.name == ALIAS for item in client.get_collections().collections):
+    if target is None and any(item.name == ALIAS for item in client.get_collections().collections):
         msg = f"Qdrant has a collection named {ALIAS}, which this pipeline needs as an alias: rename or delete it"
         raise CollectionMismatch(msg)
     steps: list[Any] = []
@@ -204,7 +213,6 @@ def point_alias(client: QdrantClient, collection: str, *, live_rows: int) -> boo
     steps.append(qm.CreateAliasOperation(create_alias=qm.CreateAlias(collection_name=collection, alias_name=ALIAS)))
     client.update_collection_aliases(change_aliases_operations=steps)
     log.info("Qdrant: %s now stands for %s", ALIAS, collection)
-    return True
 
 
 def is_local(client: QdrantClient) -> bool:

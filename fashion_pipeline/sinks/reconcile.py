@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, hash_of, product_id
+from fashion_pipeline.storage import Place
 
 FREE_REMOVALS = 3
 """So many removals in seven days never need consent."""
@@ -96,11 +97,15 @@ def await_consent(
     return tuple(told)
 
 
+PointId = UUID | int
+"""A point's id in Qdrant: ours are UUIDs, a stranger's may be numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class AppliedPoint:
     """What Qdrant holds of one point, as far as it is compared; None where its payload lacks it."""
 
-    point_id: UUID
+    point_id: PointId
     product_id: str | None
     sha256: str | None
     fingerprint: str | None
@@ -119,7 +124,7 @@ class PointPlan:
 
     writes: tuple[DesiredPoint, ...] = ()
     payloads: tuple[DesiredPoint, ...] = ()
-    deletes: tuple[UUID, ...] = ()
+    deletes: tuple[PointId, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -128,7 +133,7 @@ class PointPlan:
 
 
 def plan_points(
-    desired: Sequence[DesiredPoint], applied: Mapping[UUID, AppliedPoint], *, live: Collection[UUID]
+    desired: Sequence[DesiredPoint], applied: Mapping[PointId, AppliedPoint], *, live: Collection[UUID]
 ) -> PointPlan:
     """Compare one store's points with what Qdrant holds of it.
 
@@ -149,30 +154,41 @@ def plan_points(
     deletes = (
         point_id for point_id, there in applied.items() if point_id not in wanted and there.product_id not in kept
     )
-    return PointPlan(tuple(writes), tuple(payloads), tuple(sorted(deletes)))
+    return PointPlan(tuple(writes), tuple(payloads), tuple(sorted(deletes, key=str)))
 
 
-def plan_refresh(
+def as_shown(
     desired: Sequence[DesiredPoint],
-    applied: Mapping[UUID, AppliedPoint],
+    applied: Mapping[PointId, AppliedPoint],
     *,
-    live: Collection[UUID],
     fingerprint: str,
-) -> PointPlan:
-    """Plan what a collection of another model can take: payloads and deletions, but no vector of this one.
+    places: Mapping[str, Place],
+) -> tuple[DesiredPoint, ...]:
+    """Return what the collection of another model should hold while readers still see it.
 
-    A point whose picture has changed keeps the picture it has, marked stale.
+    Where that model has no vector of a picture, its point keeps the picture it has, marked stale; a
+    product that is new has none there.
+
+    Args:
+        desired: the store's points, with vectors of the model that is being built.
+        places: where the other model's vectors lie.
     """
-    payloads = []
+    shown: list[DesiredPoint] = []
     for point in desired:
-        there = applied.get(point.point_id)
-        if there is None:
-            continue
         payload = {**point.payload, "fingerprint": fingerprint}
-        if there.sha256 != point.sha256:
-            payload |= {"image_sha256": there.sha256, "stale": True}
+        sha256: str | None = point.sha256
+        if sha256 not in places:
+            there = applied.get(point.point_id)
+            sha256 = None if there is None or there.fingerprint != fingerprint else there.sha256
+            payload |= {"image_sha256": sha256, "stale": True}
+        if sha256 is None:
+            continue
         point_hash = hash_of(payload)
-        if there.point_hash != point_hash:
-            payload["point_hash"] = point_hash
-            payloads.append(replace(point, payload=payload, point_hash=point_hash))
-    return PointPlan(payloads=tuple(payloads), deletes=plan_points(desired, applied, live=live).deletes)
+        place = places.get(sha256, _NOWHERE)
+        payload["point_hash"] = point_hash
+        shown.append(replace(point, place=place, sha256=sha256, payload=payload, point_hash=point_hash))
+    return tuple(shown)
+
+
+_NOWHERE = Place("", -1)
+"""Of a vector that is in Qdrant only."""

@@ -98,6 +98,17 @@ pipeline_state = Table(
 """Whose database this is."""
 
 
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("store_id", Text(), nullable=False),
+    Column("external_id", Text(), server_default="", nullable=False),
+    Column("purged_at", DateTime(timezone=True), server_default=func.now(), nullable=False),
+    PrimaryKeyConstraint("store_id", "external_id", name="tombstones_pkey"),
+)
+"""What was purged and must not come back: a product, or where ``external_id`` is empty, a whole store."""
+
+
 def sqlalchemy_url(database_url: str) -> URL:
     """Read a PostgreSQL URL, whatever driver it names, as one for psycopg 3.
 

@@ -24,6 +24,12 @@ def explained(url: URL) -> Iterator[None]:
         yield
     except (DBAPIError, psycopg.Error) as error:  # COPY goes past SQLAlchemy, with the driver's own errors
         said = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(said, psycopg.errors.DiskFull):
+            msg = f"PostgreSQL at {place(url)} has no room ({_first_line(str(said))}): free some on its disk, and run again"
+            raise DatabaseUnavailable(msg) from None
+        if isinstance(said, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            msg = f"PostgreSQL at {place(url)} gave way to another writer ({_first_line(str(said))}): run again"
+            raise DatabaseUnavailable(msg) from None
         if isinstance(said, psycopg.OperationalError | psycopg.InterfaceError):
             msg = f"PostgreSQL at {place(url)} {_reason(str(said))}"
             raise DatabaseUnavailable(msg) from None

@@ -14,10 +14,10 @@ import numpy as np
 from upath import UPath
 
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
-from fashion_pipeline.records import EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
+from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import Desired, desired_state
-from fashion_pipeline.storage import Place, Vectors
+from fashion_pipeline.storage import Home, Place, Vectors, write_table
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FINGERPRINT = "f" * 16
@@ -32,6 +32,15 @@ def store(store_id: str = "atelier-nord", **changes: Any) -> Store:
 def sha(text: str) -> str:
     """Return the digest that stands for some picture's bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+AVAILABILITY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("price", {"price_text": "17.50", "price": Decimal("17.50")}),
+    ("currency", {"currency": "CHF"}),
+    ("stock", {"in_stock": False}),
+    ("categories", {"categories": ("Dresses", "Hats & Caps")}),
+)
+"""What a shop changes most, by name, and how a product's row differs then: no picture is involved."""
 
 
 def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
@@ -67,6 +76,7 @@ class Shop:
 
     Attributes:
         bytes_of: what names a picture's bytes, by its id; ``""`` for a picture that has none.
+        older: what named the bytes it had before, newest first.
     """
 
     vectors: Vectors
@@ -74,6 +84,7 @@ class Shop:
     fingerprint: str = FINGERPRINT
     products: dict[str, Product] = field(default_factory=dict)
     bytes_of: dict[str, str] = field(default_factory=dict)
+    older: dict[str, tuple[str, ...]] = field(default_factory=dict)
     fetched: dict[str, Outcome] = field(default_factory=dict)
     judged: dict[str, Outcome] = field(default_factory=dict)
     embedded: dict[str, Place] = field(default_factory=dict)
@@ -91,22 +102,39 @@ class Shop:
 
     def desired(self) -> Desired:
         """Embed what has no vector, and decide."""
-        fetched = tuple(self._fetched())
-        passing = {row.sha256 for row in fetched if row.sha256 is not None}
-        self._embed(sorted(passing - self.embedded.keys()))
+        found = self.tables()
         return desired_state(
             store=self.store,
-            products=Table(tuple(self.products.values())),
-            images=Table(fetched),
-            judged=Table(tuple(_judged(sha256, self.judged.get(sha256, OK)) for sha256 in sorted(passing))),
-            embedded=Table(
+            products=found["raw_products"],
+            images=found["fetched_images"],
+            judged=found["quality_passed"],
+            embedded=found["embeddings"],
+            fingerprint=self.fingerprint,
+        )
+
+    def save(self, home: Home) -> Desired:
+        """Leave the tables in a home, as a run does, and decide."""
+        for asset, table in self.tables().items():
+            write_table(home.table(asset, self.store.id), table, TABLES[asset])
+        return self.desired()
+
+    def tables(self) -> dict[str, Table[Any]]:
+        """Embed what has no vector, and return the four tables."""
+        fetched = tuple(self._fetched())
+        passing = {sha256 for row in fetched for sha256 in (row.sha256, *row.older_sha256s) if sha256 is not None}
+        self._embed(sorted(passing - self.embedded.keys()))
+        return {
+            "raw_products": Table(tuple(self.products.values())),
+            "fetched_images": Table(fetched),
+            "quality_passed": Table(tuple(_judged(sha256, self.judged.get(sha256, OK)) for sha256 in sorted(passing))),
+            "embeddings": Table(
                 tuple(
                     EmbeddedImage(sha256, self.fingerprint, place.part, place.index)
                     for sha256, place in self.embedded.items()
-                )
+                ),
+                {"fingerprint": self.fingerprint},
             ),
-            fingerprint=self.fingerprint,
-        )
+        }
 
     def _fetched(self) -> Iterable[FetchedImage]:
         for item in self.products.values():
@@ -127,6 +155,7 @@ class Shop:
                     last_modified=None,
                     checked_at=NOW,
                     outcome=outcome,
+                    older_sha256s=tuple(sha(older) for older in self.older.get(image.image_id, ())),
                 )
 
     def _embed(self, sha256s: list[str]) -> None:

@@ -89,6 +89,45 @@ def test_refused_bytes_do_not_stand_in(tmp_path: Path) -> None:
     assert (told.stage, told.status, told.reasons) == ("fetched_images", Status.FAILED, (Reason.HTTP_ERROR,))
 
 
+UNDECIDED = Outcome(Status.FAILED, (Reason.DECODER_TIMEOUT,), "30 s", 2, NOW + timedelta(hours=1))
+
+
+def test_a_picture_whose_decoder_fails_is_shown_by_the_bytes_before(tmp_path: Path) -> None:
+    """New bytes that cannot be judged for the moment leave the old vector in both sinks, marked stale, and say why."""
+    made = shop(tmp_path, 1)
+    made.bytes_of["1-0"], made.older["1-0"] = "new", ("also new", "old", "oldest")
+    made.judged.update({sha("new"): UNDECIDED, sha("also new"): UNDECIDED})
+    desired = made.desired()
+    assert (desired.products[0].image_sha256, desired.products[0].stale) == (sha("old"), True)
+    assert (desired.points[0].sha256, desired.points[0].payload["stale"]) == (sha("old"), True)
+    (told,) = desired.outcomes
+    assert (told.status, told.reasons, told.attempts) == (Status.OK, (Reason.DECODER_TIMEOUT,), 2)
+    assert told.next_retry_at == UNDECIDED.next_retry_at
+    made.judged.clear()
+    (row,) = made.desired().products
+    assert (row.image_sha256, row.stale) == (sha("new"), False)
+
+
+def test_bytes_shown_before_those_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
+    """The newest bytes with a verdict decide; and new bytes that are refused leave search, whatever came before."""
+    made = shop(tmp_path, 2)
+    made.older.update({"1-0": ("refused", "old"), "2-0": ("old",)})
+    made.judged.update({sha("1-0"): UNDECIDED, sha("refused"): rejected(Reason.TOO_BLURRY)})
+    made.judged[sha("2-0")] = rejected(Reason.TOO_SMALL)
+    desired = made.desired()
+    assert desired.products == ()
+    assert [told.reasons for told in desired.outcomes] == [(Reason.DECODER_TIMEOUT,), (Reason.TOO_SMALL,)]
+    assert [told.status for told in desired.outcomes] == [Status.FAILED, Status.REJECTED]
+
+
+def test_a_lost_blob_brings_no_older_picture_back(tmp_path: Path) -> None:
+    """Bytes that are fetched again are not bytes of which nothing is known: the row is left as it is."""
+    made = shop(tmp_path, 1)
+    made.older["1-0"] = ("old",)
+    made.judged[sha("1-0")] = Outcome(Status.FAILED, (Reason.BLOB_MISSING,))
+    assert made.desired().products == ()
+
+
 def test_further_pictures_have_points_of_their_own_only_when_the_store_wants_all(tmp_path: Path) -> None:
     """Their ids are made from the product's and the picture's, and one that fails takes nobody with it."""
     made = shop(tmp_path).add(product("1", pictures=3))
@@ -99,6 +138,31 @@ def test_further_pictures_have_points_of_their_own_only_when_the_store_wants_all
     identity = product_id("atelier-nord", "1")
     assert [point.point_id for point in points] == [identity, uuid5(identity, "1-2")]
     assert [point.payload["is_primary"] for point in points] == [True, False]
+
+
+def test_a_point_names_the_variations_that_the_shop_shows_with_its_picture(tmp_path: Path) -> None:
+    """A picture's own variations and place are in its payload; a picture of none says nothing of them."""
+    made = shop(tmp_path, store=store(images="all")).add(product("1", pictures=3))
+    first, second, third = made.products["1"].images
+    second = dataclasses.replace(second, variation_ids=("12", "13"))
+    made.add(dataclasses.replace(made.products["1"], images=(first, second, third)))
+    payloads = [point.payload for point in made.desired().points]
+    assert [payload.get("variation_ids") for payload in payloads] == [None, ["12", "13"], None]
+    assert [payload["position"] for payload in payloads] == [0, 1, 2]
+    assert {payload["product_id"] for payload in payloads} == {str(product_id("atelier-nord", "1"))}
+
+
+def test_a_product_that_is_not_read_at_present_says_so_and_stays(tmp_path: Path) -> None:
+    """A published product whose variations fail is ok, with the reason and the time when it is asked for again."""
+    later = NOW + timedelta(hours=3)
+    unread = Outcome(Status.OK, (Reason.UNREADABLE,), "its variations cannot be read", 2, later)
+    made = shop(tmp_path).add(product("1", outcome=unread))
+    (told,) = made.desired().outcomes
+    assert (told.status, told.stage, told.reasons) == (Status.OK, "postgres_products", (Reason.UNREADABLE,))
+    assert (told.detail, told.attempts, told.next_retry_at) == (unread.detail, 2, later)
+    assert len(made.desired().points) == 1
+    made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503", 1, NOW)
+    assert made.desired().outcomes[0].reasons == (Reason.HTTP_ERROR,)
 
 
 def test_the_digests_change_with_the_content_and_with_nothing_else(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from upath import UPath
 
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local import local_qdrant
-from fashion_pipeline.sinks.desired import Desired, product_id
+from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.points import (
     PointCounts,
     apply_points,
@@ -25,8 +26,18 @@ from fashion_pipeline.sinks.points import (
     refresh_points,
 )
 from fashion_pipeline.sinks.qdrant import ensure_collection
-from fashion_pipeline.storage import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, shop, store, vector_of
+from fashion_pipeline.storage import Home, Vectors
+from fashion_pipeline_tests.sinks.tables import (
+    AVAILABILITY,
+    FINGERPRINT,
+    NOW,
+    Shop,
+    product,
+    sha,
+    shop,
+    store,
+    vector_of,
+)
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -104,6 +115,23 @@ def test_a_changed_field_sends_no_vector_and_a_changed_picture_does(
     assert put(client, made) == (1, 0, 0)
     (record,) = client.retrieve(collection, ids=[str(product_id(STORE, "2"))], with_vectors=True)
     assert np.allclose(np.asarray(record.vector, np.float32), vector_of(sha("another")), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "changed"), AVAILABILITY)
+def test_availability_costs_a_payload_for_each_point_and_no_vector(
+    client: QdrantClient, collection: str, tmp_path: Path, name: str, changed: dict[str, Any]
+) -> None:
+    """Another price, currency, stock or category is one payload for each of a product's pictures."""
+    made = shop(tmp_path, 2, store=store(images="all")).add(product("3", pictures=3))
+    put(client, made)
+    made.add(replace(made.products["3"], **changed))
+    for part in made.vectors.root.glob("*.parquet"):
+        part.unlink()
+    assert put(client, made) == (0, 3, 0)
+    told = [dict(record.payload or {}) for record in client.scroll(collection, limit=10)[0]]
+    payloads = [payload for payload in told if payload["external_id"] == "3"]
+    wanted = {"price": 17.5, "currency": "CHF", "stock": False, "categories": ["Dresses", "Hats & Caps"]}[name]
+    assert [payload["in_stock" if name == "stock" else name] for payload in payloads] == [wanted] * 3
 
 
 def test_whatever_is_wrong_in_qdrant_is_put_right(client: QdrantClient, collection: str, tmp_path: Path) -> None:
@@ -192,26 +220,60 @@ def test_stores_do_not_touch_each_other(client: QdrantClient, collection: str, t
     assert len(read_points(client, collection, STORE)) == 2
 
 
-def test_another_models_collection_is_kept_honest(client: QdrantClient, collection: str, tmp_path: Path) -> None:
-    """While readers still see it, it gets new payloads and deletions, and keeps a changed picture's old vector."""
+def refresh(
+    client: QdrantClient, collection: str, made: Shop, vectors: Vectors, **options: Any
+) -> tuple[int, int, int]:
+    """Keep the old model's collection true, and return how many points were written, rewritten and deleted."""
+    counts = refresh_points(
+        client,
+        collection=collection,
+        store_id=STORE,
+        desired=made.desired().points,
+        live=options.pop("live", ()),
+        vectors=vectors,
+        **options,
+    )
+    return counts.points_written, counts.payloads_written, counts.points_deleted
+
+
+def test_another_models_collection_is_kept_true(client: QdrantClient, collection: str, tmp_path: Path) -> None:
+    """While readers still see it, it gets payloads, deletions, and the vectors that its own model has made."""
     made = shop(tmp_path, 3)
     put(client, made)
+    old, made.vectors = made.vectors, Vectors(UPath(tmp_path / "new"))
     made.fingerprint, made.embedded = "new", {}
-    made.add(replace(made.products["1"], title="Coat"))
+    made.add(replace(made.products["1"], title="Coat"), product("4"))
     made.bytes_of["2-0"] = "another"
     del made.products["3"]
+    old.append([sha("another"), sha("4-0")], np.stack([vector_of(sha("x")), vector_of(sha("y"))]))
+    assert refresh(client, collection, made, old) == (2, 1, 1)
+    assert refresh(client, collection, made, old) == (0, 0, 0)
+    (record,) = client.retrieve(collection, ids=[str(product_id(STORE, "4"))], with_vectors=True)
+    assert np.allclose(np.asarray(record.vector, np.float32), vector_of(sha("y")), atol=1e-6)
+    assert (record.payload or {})["fingerprint"] == FINGERPRINT
+    client.set_payload(collection, payload={"title": "x"}, points=[str(record.id)])
+    assert refresh(client, collection, made, old, full=True) == (0, 1, 0)
 
-    def refresh(desired: Desired) -> PointCounts:
-        return refresh_points(
-            client, collection=collection, store_id=STORE, desired=desired.points, digest=desired.points_digest, live=()
-        )
 
-    assert refresh(made.desired()) == PointCounts(0, 2, 1)
-    assert refresh(made.desired()) == PointCounts()
-    records, _ = client.scroll(collection, with_payload=True)
-    told = {str((record.payload or {})["external_id"]): record.payload or {} for record in records}
-    assert (told["1"]["title"], told["1"]["fingerprint"]) == ("Coat", FINGERPRINT)
-    assert (told["2"]["stale"], told["2"]["image_sha256"]) == (True, sha("2-0"))
+def test_what_the_other_model_has_no_vector_of_stays_as_it_was(
+    client: QdrantClient, collection: str, tmp_path: Path
+) -> None:
+    """A changed picture keeps its old vector, marked stale, with the new payload; a new product waits; a vector that comes late is taken."""
+    made = shop(tmp_path, 3)
+    put(client, made)
+    old, made.vectors = made.vectors, Vectors(UPath(tmp_path / "new"))
+    made.fingerprint, made.embedded = "new", {}
+    made.bytes_of["2-0"] = "another"
+    made.add(replace(made.products["2"], title="Coat"), product("4"))
+    assert refresh(client, collection, made, old) == (0, 1, 0)
+    assert refresh(client, collection, made, old) == (0, 0, 0)
+    told = {str((record.payload or {})["external_id"]): record.payload or {} for record in client.scroll(collection)[0]}
+    assert told.keys() == {"1", "2", "3"}
+    assert (told["2"]["stale"], told["2"]["image_sha256"], told["2"]["title"]) == (True, sha("2-0"), "Coat")
+    assert told["2"]["fingerprint"] == FINGERPRINT
+    old.append([sha("another"), sha("4-0")], np.stack([vector_of(sha("x")), vector_of(sha("y"))]))
+    assert refresh(client, collection, made, old) == (2, 0, 0)
+    assert len(read_points(client, collection, STORE)) == 4
 
 
 def test_points_remember_when_a_product_was_first_seen(client: QdrantClient, collection: str, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fashion_pipeline.sinks.postgres import (
     live_ids,
     purge_rows,
 )
-from fashion_pipeline_tests.sinks.tables import NOW, product, sha, shop
+from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, sha, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)
@@ -74,6 +74,18 @@ async def test_an_unchanged_row_costs_no_write(engine: AsyncEngine, tmp_path: Pa
     async with engine.connect() as connection:
         versions = await connection.execute(text("SELECT count(DISTINCT xmin::text) FROM products"))
         assert versions.scalar_one() == 2
+
+
+async def test_availability_costs_one_row(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Another price, currency, stock or category writes the product's row, once, and no other."""
+    made = shop(tmp_path, 3)
+    await put(engine, made.desired())
+    for _, changed in AVAILABILITY:
+        made.add(replace(made.products["2"], **changed))
+        assert await put(engine, made.desired(), LATER) == RowCounts(written=1)
+    found = await rows(engine, columns="price, currency, in_stock, categories")
+    assert found[1] == (Decimal("17.50"), "CHF", False, ["Dresses", "Hats & Caps"])
+    assert found[0] == found[2] == (Decimal("19.90"), "EUR", True, ["Dresses"])
 
 
 async def test_leaving_archives_and_coming_back_keeps_id_and_creation(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorSto
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.points import apply_points
-from fashion_pipeline.sinks.qdrant import ALIAS, alias_target, ensure_collection, health, point_alias, vector_store
+from fashion_pipeline.sinks.qdrant import ALIAS, ensure_collection, health, move_alias, vector_store
 from fashion_pipeline.storage import Home
 from fashion_pipeline_tests.sinks.tables import product, shop
 
@@ -97,30 +97,6 @@ def test_a_collection_without_an_owner_takes_one(client: QdrantClient) -> None:
         ensure_collection(client, "a", home_id="home-2")
 
 
-def test_the_alias_moves_when_the_new_collection_is_complete(client: QdrantClient, tmp_path: Path) -> None:
-    """The first collection is shown at once; the next one when it has a point for every live row."""
-    old, new = (ensure_collection(client, fingerprint, home_id="h") for fingerprint in ("old", "new"))
-    assert alias_target(client) is None
-    assert point_alias(client, old, live_rows=3) is True
-    assert point_alias(client, new, live_rows=3) is False
-    assert alias_target(client) == old
-    made = shop(tmp_path, 3, fingerprint="new")
-    desired = made.desired()
-    apply_points(
-        client,
-        collection=new,
-        store_id="atelier-nord",
-        desired=desired.points,
-        digest=desired.points_digest,
-        vectors=made.vectors,
-        live=(),
-    )
-    assert point_alias(client, new, live_rows=4) is False
-    assert point_alias(client, new, live_rows=3) is True
-    assert alias_target(client) == new
-    assert health(client)["collections"] == {old: 0, new: 3}
-
-
 def test_a_collection_by_the_name_of_the_alias_is_a_sentence(client: QdrantClient) -> None:
     """Somebody's own collection called products is not overwritten."""
     from qdrant_client import models as qm
@@ -128,7 +104,7 @@ def test_a_collection_by_the_name_of_the_alias_is_a_sentence(client: QdrantClien
     client.create_collection(ALIAS, vectors_config=qm.VectorParams(size=4, distance=qm.Distance.DOT))
     collection = ensure_collection(client, "abc", home_id="h")
     with pytest.raises(CollectionMismatch, match="rename or delete it"):
-        point_alias(client, collection, live_rows=0)
+        move_alias(client, collection)
 
 
 def test_without_a_url_the_local_one_is_opened(home: Home) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,14 @@ from hypothesis import strategies as st
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
-from fashion_pipeline.sinks.reconcile import AppliedPoint, PointPlan, await_consent, guard_removals, plan_points
+from fashion_pipeline.sinks.reconcile import (
+    AppliedPoint,
+    PointId,
+    PointPlan,
+    await_consent,
+    guard_removals,
+    plan_points,
+)
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, shop
 
 
@@ -70,7 +76,7 @@ def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> N
     assert told[1].status is Status.REJECTED
 
 
-def applied(made: Shop) -> dict[UUID, AppliedPoint]:
+def applied(made: Shop) -> dict[PointId, AppliedPoint]:
     """Return Qdrant's side of a store that is in step."""
     return {
         point.point_id: AppliedPoint(point.point_id, str(point.product_id), point.sha256, FINGERPRINT, point.point_hash)

@@ -13,7 +13,7 @@ from fashion_pipeline.errors import VectorStoreError
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.points import apply_points
-from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
+from fashion_pipeline.sinks.qdrant import ensure_collection, move_alias
 from fashion_pipeline.sinks.search import more_like, search
 from fashion_pipeline.storage import Home
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, product, sha, shop, store, vector_of
@@ -40,7 +40,7 @@ def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
                 vectors=made.vectors,
                 live=(),
             )
-        point_alias(opened, collection, live_rows=3)
+        move_alias(opened, collection)
         yield opened
 
 

@@ -1,0 +1,48 @@
+"""Which model's collection readers see: another one takes its place when it lacks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from fashion_pipeline.sinks.points import primary_counts, store_points
+from fashion_pipeline.sinks.qdrant import alias_target, move_alias
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+
+def lacking(client: QdrantClient, collection: str, *, live: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield the stores for which a collection may not be shown yet, and how many points they lack.
+
+    A store needs a first point for each of its live rows, and as many points as readers see now.
+
+    Args:
+        live: how many live rows each store has.
+    """
+    shown = alias_target(client)
+    for store_id, rows in sorted(live.items()):
+        lacks = rows - primary_counts(client, collection, [store_id])[store_id]
+        if shown is not None and shown != collection:
+            seen = store_points(client, store_id, shown)
+            lacks = max(lacks, seen - store_points(client, store_id, collection))
+        if lacks > 0:
+            yield store_id, lacks
+
+
+def show_when_complete(client: QdrantClient, collection: str, *, live: Mapping[str, int], wanted: bool = True) -> bool:
+    """Let readers see a collection, in one step; return whether they do now.
+
+    The first collection is shown at once. A later one takes its place when it lacks nothing, and
+    its model is the wanted one.
+
+    Raises:
+        CollectionMismatch: a collection has taken the alias' name.
+    """
+    target = alias_target(client)
+    if target == collection:
+        return True
+    if target is not None and (not wanted or next(lacking(client, collection, live=live), None) is not None):
+        return False
+    move_alias(client, collection)
+    return True

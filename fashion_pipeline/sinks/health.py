@@ -1,0 +1,168 @@
+"""How the stores are, as PostgreSQL tells it: what is due, what is left to retry, when each was last read."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import ProductOutcome
+from fashion_pipeline.sinks.outcomes import outcome_of
+from fashion_pipeline.sinks.schema import product_outcomes, sink_state
+from fashion_pipeline.sinks.trouble import explained
+
+DAYS = 30
+"""So many days of a store's figures are kept, each day's last."""
+
+LEAST_HISTORY = 3
+"""Days that it takes to say what is usual."""
+
+JUMP = 0.1
+"""Points of share above the usual one that are unusual."""
+
+_READ = "last_read"
+_HISTORY = "refused_by_day"
+_OVERDUE = timedelta(hours=1)
+_GONE = {Reason.TRASHED, Reason.DELETED, Reason.PURGED}
+_IS_GONE = "(reasons && ARRAY['trashed', 'deleted', 'purged'] AND NOT 'awaiting_consent' = ANY(reasons))"
+_IS_LEFT = "(status = 'failed' OR 'unreadable' = ANY(reasons) OR (status = 'ok' AND next_retry_at IS NOT NULL))"
+
+
+def is_left(told: ProductOutcome) -> bool:
+    """Whether a product is to be tried again: it failed, shows an older picture, or cannot be read at present."""
+    older_picture = told.status is Status.OK and told.next_retry_at is not None
+    return told.status is Status.FAILED or Reason.UNREADABLE in told.reasons or older_picture
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What stood at the end of a day: products that the shop has, and how many of them were refused."""
+
+    day: date
+    products: int
+    refused: int
+
+    @property
+    def share(self) -> float:
+        """Refused, from 0 to 1."""
+        return self.refused / self.products if self.products else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How one store is.
+
+    Attributes:
+        products: that the shop has, by the last run.
+        refused, left, overdue: of these are refused; are to be tried again; and should have been
+            tried more than an hour ago.
+        read_at: when its shop was last read to the end; None: never, as far as is known.
+        history: of earlier days, the oldest first.
+    """
+
+    products: int = 0
+    refused: int = 0
+    left: int = 0
+    overdue: int = 0
+    read_at: datetime | None = None
+    history: tuple[Day, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Refused, from 0 to 1."""
+        return self.refused / self.products if self.products else 0.0
+
+    @property
+    def usual_share(self) -> float | None:
+        """The median of earlier days; None while there are fewer than ``LEAST_HISTORY``."""
+        return statistics.median(day.share for day in self.history) if len(self.history) >= LEAST_HISTORY else None
+
+    @property
+    def jumped(self) -> bool:
+        """Whether clearly more is refused than usual."""
+        return self.usual_share is not None and self.share - self.usual_share >= JUMP
+
+
+async def due_stores(engine: AsyncEngine, *, now: datetime) -> dict[str, datetime]:
+    """Return the stores with a product that is to be looked at again by now, and when the last of these fell due."""
+    due = product_outcomes.c.next_retry_at
+    statement = select(product_outcomes.c.store_id, func.max(due).label("latest")).where(due <= now)
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(statement.group_by(product_outcomes.c.store_id))
+            return {row.store_id: row.latest for row in rows}
+
+
+async def remember_run(
+    engine: AsyncEngine, *, store_id: str, read_at: str | None, outcomes: Iterable[ProductOutcome], now: datetime
+) -> None:
+    """Keep what ``store_health`` tells of a store later: when its shop was read, and today's figures.
+
+    Args:
+        read_at: of the table ``raw_products``, in ISO form; a run that could not read the shop brings the one before.
+    """
+    here = [told for told in outcomes if not _GONE & set(told.reasons) or Reason.AWAITING_CONSENT in told.reasons]
+    today = Day(now.astimezone(UTC).date(), len(here), sum(told.status is Status.REJECTED for told in here))
+    of_store = (sink_state.c.store_id == store_id) & (sink_state.c.key == _HISTORY)
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            known = _days(await connection.scalar(select(sink_state.c.value).where(of_store)))
+            days = [*(day for day in known if day.day < today.day), today][-DAYS:]
+            written = json.dumps([[day.day.isoformat(), day.products, day.refused] for day in days])
+            for key, value in ((_HISTORY, written), (_READ, read_at)):
+                if value is not None:
+                    statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
+                    changed = statement.on_conflict_do_update(
+                        index_elements=["store_id", "key"],
+                        set_={"value": statement.excluded.value},
+                        where=sink_state.c.value != statement.excluded.value,
+                    )
+                    await connection.execute(changed)
+
+
+async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, StoreHealth]:
+    """Return how every store is that PostgreSQL knows of."""
+    counts = text(f"""
+        SELECT store_id,
+            count(*) FILTER (WHERE NOT {_IS_GONE}) AS products,
+            count(*) FILTER (WHERE NOT {_IS_GONE} AND status = 'rejected') AS refused,
+            count(*) FILTER (WHERE {_IS_LEFT}) AS left,
+            count(*) FILTER (WHERE {_IS_LEFT} AND next_retry_at < :overdue) AS overdue
+        FROM product_outcomes GROUP BY store_id
+    """)  # noqa: S608 - constants of this module
+    remembered = select(sink_state).where(sink_state.c.key.in_([_READ, _HISTORY]))
+    today = now.astimezone(UTC).date()
+    found: dict[str, dict[str, Any]] = {}
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            for row in (await connection.execute(counts, {"overdue": now - _OVERDUE})).mappings():
+                found[row["store_id"]] = {name: row[name] for name in row if name != "store_id"}
+            for row in (await connection.execute(remembered)).mappings():
+                told = found.setdefault(row["store_id"], {})
+                if row["key"] == _READ:
+                    told["read_at"] = datetime.fromisoformat(row["value"])
+                else:
+                    told["history"] = tuple(day for day in _days(row["value"]) if day.day < today)
+    return {store_id: StoreHealth(**told) for store_id, told in sorted(found.items())}
+
+
+async def left_products(engine: AsyncEngine, *, most: int) -> tuple[ProductOutcome, ...]:
+    """Return some of the products that are to be tried again, of all stores, those that waited longest first."""
+    statement = select(product_outcomes).where(text(_IS_LEFT))
+    ordered = statement.order_by(product_outcomes.c.next_retry_at, product_outcomes.c.store_id).limit(most)
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = (await connection.execute(ordered)).mappings().all()
+    return tuple(outcome_of(row) for row in rows)
+
+
+def _days(value: str | None) -> tuple[Day, ...]:
+    return tuple(Day(date.fromisoformat(day), *counts) for day, *counts in json.loads(value or "[]"))

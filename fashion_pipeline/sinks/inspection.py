@@ -1,0 +1,223 @@
+"""What both sinks hold of a store, held against what they should hold; nothing is changed.
+
+Rows are compared inside PostgreSQL, points page by page as Qdrant lists them, vectors by the parts
+they are stored in: of what the sinks hold, only a page is in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fashion_pipeline.errors import DamagedFile
+from fashion_pipeline.sinks.bulk import copy_into
+from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredPoint
+from fashion_pipeline.sinks.drift import Drift, Kind
+from fashion_pipeline.sinks.points import DIGEST, anchor, applied_point, scroll
+from fashion_pipeline.sinks.postgres import ROWS_DIGEST, count_live, free_ids, remembered, removals_of, row_values
+from fashion_pipeline.sinks.reconcile import AppliedPoint, PointId, PointPlan, Removals
+from fashion_pipeline.sinks.schema import products
+from fashion_pipeline.sinks.trouble import explained
+from fashion_pipeline.storage import Vectors
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+SAME = 0.9999
+"""Least cosine of a stored vector to the one in Qdrant, which rounds when it normalizes."""
+
+VECTORS_AT_ONCE = 256
+
+
+async def inspect_rows(
+    engine: AsyncEngine, *, store_id: str, desired: Desired, now: datetime, drift: Drift, allow_removals: bool = False
+) -> Removals:
+    """Note every row that is not what it should be, and return what stays although it is not desired.
+
+    Args:
+        allow_removals: what waits for a person's consent is drift too.
+    """
+    columns = ", ".join(
+        f"CASE WHEN p.{name} IS DISTINCT FROM d.{name} THEN '{name}' END" for name in ROW_FIELDS if name != "store_id"
+    )
+    theirs = ", ".join(f"p.{name}" for name in ROW_FIELDS)
+    wanted = ", ".join(f"d.{name}" for name in ROW_FIELDS)
+    # All names below are constants of this module.
+    statement = f"""
+        SELECT external_id, p.id IS NULL AS missing, d.id IS NULL AS unwanted, p.archived_at IS NOT NULL AS archived,
+               concat_ws(' ', {columns}) AS differing
+        FROM desired_rows d FULL JOIN (SELECT * FROM products WHERE store_id = :store_id) p USING (external_id)
+        WHERE CASE WHEN d.id IS NULL THEN p.archived_at IS NULL
+                   ELSE p.id IS NULL OR p.archived_at IS NOT NULL OR ({theirs}) IS DISTINCT FROM ({wanted}) END
+        ORDER BY external_id
+    """  # noqa: S608
+    with explained(engine.url):
+        async with engine.connect() as connection, connection.begin() as transaction:
+            live = await count_live(connection, store_id)
+            await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(row_values, desired.products))
+            await free_ids(connection, store_id)
+            removals = await removals_of(connection, store_id, desired, live, now, allow=allow_removals)
+            different = False
+            async with connection.stream(text(statement), {"store_id": store_id}) as rows:
+                async for row in rows:
+                    if row.unwanted and row.external_id not in removals.archived:
+                        continue
+                    different = True
+                    if row.missing:
+                        drift.note(Kind.ROW_MISSING, row.external_id)
+                    elif row.unwanted:
+                        drift.note(Kind.ROW_UNWANTED, row.external_id)
+                    elif row.archived:
+                        drift.note(Kind.ROW_ARCHIVED, row.external_id)
+                    else:
+                        drift.note(Kind.ROW_WRONG, f"{row.external_id} ({row.differing})")
+            known = await remembered(connection, store_id, ROWS_DIGEST)
+            await transaction.rollback()
+    if not (different or removals.withheld or removals.kept) and known != desired.rows_digest and (known or live):
+        drift.note(Kind.ROWS_DIGEST, known or "none")
+    drift.rows += len(desired.products)
+    drift.withheld = len(removals.withheld)
+    return removals
+
+
+def inspect_points(
+    client: QdrantClient,
+    *,
+    collection: str,
+    store_id: str,
+    desired: Sequence[DesiredPoint],
+    digest: str,
+    live: Collection[UUID],
+    known: Collection[UUID],
+    vectors: Vectors | None,
+    drift: Drift,
+) -> tuple[PointPlan, frozenset[UUID]]:
+    """Note every point that is not what it should be.
+
+    Returns what it takes to put them right, and the products that have a point then.
+
+    Args:
+        live: ids of the rows that are live, or will be once PostgreSQL is put right.
+        known: ids of every product the tables know.
+        vectors: where those stored lie; None: vectors are not compared.
+    """
+    look = _Look(desired, live=live, known=known, drift=drift)
+    there = 0
+    for point_id, payload in scroll(client, collection, store_id, keys=True):
+        there += 1
+        look.at(applied_point(point_id, payload, whole=True), payload)
+    look.missing()
+    if vectors is not None:
+        _compare_vectors(client, collection, look, vectors)
+    drift.points += there
+    plan = look.plan
+    if plan.empty and there == len(desired):
+        holder, told = anchor(client, collection, store_id)
+        if holder is not None and told != digest:
+            drift.note(Kind.POINTS_DIGEST, told or "none")
+    return plan, frozenset({point.product_id for point in desired} | look.staying)
+
+
+class _Look:
+    """One pass over a store's points."""
+
+    def __init__(
+        self, desired: Sequence[DesiredPoint], *, live: Collection[UUID], known: Collection[UUID], drift: Drift
+    ) -> None:
+        self.wanted: Mapping[PointId, DesiredPoint] = {point.point_id: point for point in desired}
+        self.pictures = {(str(point.product_id), point.sha256) for point in desired}
+        products = {point.product_id for point in desired}
+        self.kept = {str(product): product for product in live if product not in products}
+        self.staying: set[UUID] = set()
+        self.known = {str(product) for product in known}
+        self.drift = drift
+        self.seen: set[PointId] = set()
+        self.writes: dict[PointId, DesiredPoint] = {}
+        self.payloads: list[DesiredPoint] = []
+        self.deletes: list[PointId] = []
+
+    @property
+    def plan(self) -> PointPlan:
+        return PointPlan(tuple(self.writes.values()), tuple(self.payloads), tuple(self.deletes))
+
+    def at(self, there: AppliedPoint, payload: Mapping[str, Any]) -> None:
+        point = self.wanted.get(there.point_id)
+        if point is None:
+            self._unwanted(there)
+            return
+        self.seen.add(there.point_id)
+        if there.fingerprint != point.payload["fingerprint"]:
+            self._write(point, Kind.POINT_MODEL)
+        elif there.sha256 != point.sha256:
+            self._write(point, Kind.POINT_PICTURE)
+        elif there.point_hash != point.point_hash:
+            keys = (point.payload.keys() | payload.keys()) - {DIGEST}
+            different = sorted(key for key in keys if payload.get(key) != point.payload.get(key))
+            self.drift.note(Kind.POINT_PAYLOAD, f"{_name(point)} ({' '.join(different)})")
+            self.payloads.append(point)
+
+    def missing(self) -> None:
+        for point_id, point in self.wanted.items():
+            if point_id not in self.seen:
+                self._write(point, Kind.POINT_MISSING)
+
+    def _write(self, point: DesiredPoint, kind: Kind) -> None:
+        self.drift.note(kind, _name(point))
+        self.writes[point.point_id] = point
+
+    def wrong_vector(self, point: DesiredPoint) -> None:
+        self._write(point, Kind.POINT_VECTOR)
+
+    def _unwanted(self, there: AppliedPoint) -> None:
+        if there.product_id in self.kept:
+            self.staying.add(self.kept[there.product_id])
+            return
+        if (there.product_id, there.sha256) in self.pictures:
+            kind = Kind.POINT_DUPLICATE
+        elif there.product_id in self.known:
+            kind = Kind.POINT_UNWANTED
+        else:
+            kind = Kind.POINT_FOREIGN
+        self.drift.note(kind, there.point_id)
+        self.deletes.append(there.point_id)
+
+
+def _compare_vectors(client: QdrantClient, collection: str, look: _Look, vectors: Vectors) -> None:
+    """Compare the vectors of points that are there with those stored, part by part."""
+    import numpy as np
+
+    stand = [
+        point
+        for point_id, point in look.wanted.items()
+        if point_id in look.seen and point_id not in look.writes and point.place.part  # else it lies in Qdrant only
+    ]
+    stand.sort(key=lambda point: (point.place.part, point.place.index))
+    for _, of_part in groupby(stand, key=lambda point: point.place.part):
+        points = list(of_part)
+        try:
+            stored = vectors.load([point.place for point in points])
+        except DamagedFile:
+            look.drift.note(Kind.VECTOR_LOST, _name(points[0]), times=len(points))
+            continue
+        for first in range(0, len(points), VECTORS_AT_ONCE):
+            batch = points[first : first + VECTORS_AT_ONCE]
+            records = client.retrieve(
+                collection, ids=[str(point.point_id) for point in batch], with_payload=False, with_vectors=True
+            )
+            there = {str(record.id): record.vector for record in records}
+            for point, vector in zip(batch, stored[first : first + VECTORS_AT_ONCE], strict=True):
+                held = np.asarray(there.get(str(point.point_id)) or [0.0], np.float32)
+                look.drift.vectors += 1
+                if held.shape != vector.shape or not float(held @ vector) >= SAME:  # NaN is not
+                    look.wrong_vector(point)
+
+
+def _name(point: DesiredPoint) -> str:
+    external_id = str(point.payload["external_id"])
+    return external_id if point.payload["is_primary"] else f"{external_id} picture {point.payload['position']}"

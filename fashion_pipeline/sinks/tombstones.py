@@ -1,0 +1,58 @@
+"""What was purged by hand, and must not come back by itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fashion_pipeline.errors import StorePurged
+from fashion_pipeline.sinks.schema import tombstones
+from fashion_pipeline.sinks.trouble import explained
+
+_WHOLE_STORE = ""
+
+
+async def purged_products(engine: AsyncEngine, store_id: str) -> frozenset[str]:
+    """Return the ids of a store's purged products.
+
+    Raises:
+        StorePurged: the whole store was.
+    """
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            rows = await connection.execute(select(tombstones).where(tombstones.c.store_id == store_id))
+            known = {row.external_id: row.purged_at for row in rows}
+    if _WHOLE_STORE in known:
+        msg = (
+            f"store {store_id} was purged on {known[_WHOLE_STORE]:%Y-%m-%d} and is not read any more: take it out of "
+            f"stores.yaml, or let it come back with fashion-pipeline purge {store_id} --undo"
+        )
+        raise StorePurged(msg)
+    return frozenset(known)
+
+
+async def purged_stores(engine: AsyncEngine) -> frozenset[str]:
+    """Return the stores that were purged as a whole."""
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            statement = select(tombstones.c.store_id).where(tombstones.c.external_id == _WHOLE_STORE)
+            return frozenset(await connection.scalars(statement))
+
+
+async def set_tombstone(engine: AsyncEngine, store_id: str, external_id: str | None, *, now: datetime) -> None:
+    """Remember that a product, or (None) a whole store, was purged; the first date stays."""
+    statement = insert(tombstones).values(store_id=store_id, external_id=external_id or _WHOLE_STORE, purged_at=now)
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            await connection.execute(statement.on_conflict_do_nothing())
+
+
+async def lift_tombstone(engine: AsyncEngine, store_id: str, external_id: str | None) -> bool:
+    """Forget that a product, or (None) a whole store, was purged; return whether it was."""
+    where = tombstones.c.store_id == store_id, tombstones.c.external_id == (external_id or _WHOLE_STORE)
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            return (await connection.execute(delete(tombstones).where(*where))).rowcount > 0

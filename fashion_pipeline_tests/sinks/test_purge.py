@@ -1,0 +1,177 @@
+"""Purging: gone from everywhere, and not to come back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from fashion_pipeline.errors import DamagedFile, StorePurged, VectorStoreUnavailable
+from fashion_pipeline.local import local_qdrant
+from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.records import Product
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.outcomes import read_outcomes
+from fashion_pipeline.sinks.postgres import database
+from fashion_pipeline.sinks.purge import Purged, exhume, is_known, purge_product, purge_store
+from fashion_pipeline.sinks.qdrant import ALIAS, ensure_collection, vector_store
+from fashion_pipeline.sinks.repair import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.tombstones import lift_tombstone, purged_products, purged_stores
+from fashion_pipeline.storage import Home, read_table
+from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+    from qdrant_client.http.models import PointStruct, Record
+
+NORTH, SOUTH = "atelier-nord", "maison-sud"
+
+
+@pytest.fixture
+async def sinks(database_url: str, home: Home) -> AsyncIterator[Sinks]:
+    """Yield two stores in step. Products 1 and 2 of the first share a picture, as do 3 and the other store's 1."""
+    async with database(database_url, home_id=home.id) as engine:
+        made = Sinks(home, engine, partial(local_qdrant, home))
+        for shop in shops(home):
+            shop.save(home)
+            for name in {
+                shop.bytes_of.get(image.image_id, image.image_id)
+                for it in shop.products.values()
+                for image in it.images
+            }:
+                home.blobs.put(name.encode())
+                home.pixels("spec").put(sha(name), np.zeros((224, 224, 3), np.uint8))
+            await reconcile_store(made, shop.store, now=NOW, repair=True)
+        yield made
+
+
+def shops(home: Home) -> tuple[Shop, Shop]:
+    vectors = home.vectors(FINGERPRINT)
+    north = Shop(vectors, store=store(NORTH, images="all"), bytes_of={"1-0": "a", "2-0": "a", "3-0": "b"})
+    north.add(product("1", pictures=2), product("2"), product("3"), product("4"))
+    return north, Shop(vectors, store=store(SOUTH), bytes_of={"1-0": "b"}).add(product("1"))
+
+
+async def numbers(sinks: Sinks, store_id: str) -> tuple[int, int, int]:
+    """Count a store's rows, outcomes and points, of whatever state and model."""
+    async with sinks.engine.connect() as connection:
+        of = {"store_id": store_id}
+        rows = await connection.scalar(text("SELECT count(*) FROM products WHERE store_id = :store_id"), of)
+        told = await connection.scalar(text("SELECT count(*) FROM product_outcomes WHERE store_id = :store_id"), of)
+    with sinks.qdrant() as client:
+        records, _ = client.scroll(ALIAS, limit=100, with_payload=True)
+    return int(rows or 0), int(told or 0), sum((record.payload or {}).get("store_id") == store_id for record in records)
+
+
+def stored(home: Home) -> tuple[set[str], set[str], set[str]]:
+    """Return the digests of the blobs, pixels and vectors there are."""
+    pictures = {path.name for path in (home.root / "blobs").glob("*/*")}
+    pixels = {path.name for path in (home.root / "pixels").glob("*/*/*")}
+    return pictures, pixels, set(home.vectors(FINGERPRINT).index())
+
+
+async def test_the_same_bytes_in_two_stores_stay_while_anyone_refers_to_them(sinks: Sinks) -> None:
+    """One store purged leaves the other whole: its blob, its vector in its place, its row and its point."""
+    done = await purge_store(sinks, NORTH, now=NOW)
+    assert (done.rows, done.points, done.pictures, done.vectors, done.shared, done.tables) == (4, 5, 3, 3, 1, 4)
+    assert await numbers(sinks, NORTH) == (0, 0, 0)
+    assert stored(sinks.home) == ({sha("b")}, {sha("b")}, {sha("b")})
+    assert not await inspect_store(sinks, store(SOUTH), now=NOW, vectors=True)
+    assert (await purge_store(sinks, SOUTH, now=NOW)).pictures == 1
+    assert stored(sinks.home) == (set(), set(), set())
+
+
+async def test_a_purged_product_leaves_its_id_and_an_outcome(sinks: Sinks) -> None:
+    """Its rows, points and pictures go, but for a picture that another product has; the rest of its store is in step."""
+    done = await purge_product(sinks, NORTH, "1", now=NOW)
+    assert done == Purged(rows=1, points=2, pictures=1, bytes=len("1-1"), vectors=1, shared=1)
+    assert stored(sinks.home)[0] == {sha(name) for name in ("a", "b", "4-0")}
+    (row,) = (row for row in _products(sinks.home) if row.external_id == "1")
+    assert (row.title, row.images, row.price, row.outcome.reasons) == ("", (), None, (Reason.PURGED,))
+    (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id="1")
+    assert (told.title, told.reasons, told.in_postgres, told.in_qdrant) == ("", (Reason.PURGED,), False, False)
+    left = await inspect_store(sinks, store(NORTH, images="all"), now=NOW, vectors=True)
+    assert left.counts == {"rows_digest": 1, "points_digest": 1}
+    assert (await purge_product(sinks, NORTH, "1", now=NOW)) == Purged()
+
+
+async def test_a_points_payload_that_lies_does_not_save_it(sinks: Sinks) -> None:
+    """A product's points are found by their ids too, and in every model's collection."""
+    north, _ = shops(sinks.home)
+    first, second = (point.point_id for point in north.desired().products[0].points)
+    with sinks.qdrant() as client:
+        client.set_payload(ALIAS, payload={"product_id": "x", "store_id": "x"}, points=[str(second)])
+        other = ensure_collection(client, "0" * 16, home_id=sinks.home.id)
+        (record,) = client.retrieve(ALIAS, ids=[str(first)], with_payload=True, with_vectors=True)
+        client.upsert(other, points=[_again(record)])
+    assert (await purge_product(sinks, NORTH, "1", now=NOW)).points == 3
+    with sinks.qdrant() as client:
+        assert client.count(other).count == 0
+
+
+async def test_a_purge_that_was_cut_off_is_finished_by_the_next(sinks: Sinks) -> None:
+    """With Qdrant down the tombstone stands and the tables tell what is left; the next purge removes it."""
+    down = replace(sinks, qdrant=partial(_dead, sinks.home))
+    for purge in (partial(purge_product, external_id="4"), purge_store):
+        with pytest.raises(VectorStoreUnavailable):
+            await purge(down, store_id=NORTH, now=NOW)
+    with pytest.raises(StorePurged):
+        await purged_products(sinks.engine, NORTH)
+    done = await purge_store(sinks, NORTH, now=NOW)
+    assert (done.rows, done.points, done.pictures, done.tables) == (4, 5, 3, 4)
+    assert await numbers(sinks, NORTH) == (0, 0, 0)
+
+
+async def test_tombstones_stand_until_they_are_lifted(sinks: Sinks) -> None:
+    """A product's keeps it out, a store's refuses the store and says how to lift it; other stores are free."""
+    await purge_product(sinks, NORTH, "2", now=NOW)
+    assert await purged_products(sinks.engine, NORTH) == {"2"}
+    await purge_store(sinks, NORTH, now=NOW)
+    with pytest.raises(StorePurged, match=rf"{NORTH} was purged on 2026-11-21.*purge {NORTH} --undo"):
+        await purged_products(sinks.engine, NORTH)
+    assert await purged_stores(sinks.engine) == {NORTH}
+    assert await purged_products(sinks.engine, SOUTH) == frozenset()
+    assert await lift_tombstone(sinks.engine, NORTH, None)
+    assert not await lift_tombstone(sinks.engine, NORTH, None)
+    assert await purged_products(sinks.engine, NORTH) == {"2"}
+
+
+async def test_what_is_exhumed_is_as_if_it_had_never_been_seen(sinks: Sinks) -> None:
+    """Only what is buried can be; the next sweep then finds it new."""
+    assert not await exhume(sinks, NORTH, "1")
+    await purge_product(sinks, NORTH, "1", now=NOW)
+    assert await is_known(sinks, NORTH, "1")
+    assert await exhume(sinks, NORTH, "1")
+    assert [row.external_id for row in _products(sinks.home)] == ["2", "3", "4"]
+    assert not await is_known(sinks, NORTH, "99")
+
+
+async def test_nothing_is_removed_unseen(sinks: Sinks) -> None:
+    """While another store's table cannot be read nobody knows what it shares: the purge stops before anything goes."""
+    before = await numbers(sinks, NORTH), stored(sinks.home)
+    sinks.home.table("fetched_images", SOUTH).write_bytes(b"x")
+    with pytest.raises(DamagedFile):
+        await purge_store(sinks, NORTH, now=NOW)
+    assert (await numbers(sinks, NORTH), stored(sinks.home)) == before
+
+
+def _products(home: Home) -> tuple[Product, ...]:
+    table = read_table(home.table("raw_products", NORTH), Product)
+    assert table is not None
+    return table.rows
+
+
+def _dead(home: Home) -> AbstractContextManager[QdrantClient]:
+    return vector_store(Settings.model_validate({"qdrant_url": "http://127.0.0.1:1"}), home)
+
+
+def _again(record: Record) -> PointStruct:
+    from qdrant_client import models as qm
+
+    return qm.PointStruct(id=record.id, vector=record.vector, payload=record.payload)  # type: ignore[arg-type]
