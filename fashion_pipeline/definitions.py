@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from fashion_pipeline.defs import assets, automation, checks
+from fashion_pipeline.defs import assets, automation, health, repair, sensors
 from fashion_pipeline.defs.io import tables
 from fashion_pipeline.defs.resources import RESOURCES
 
@@ -23,10 +23,10 @@ with warnings.catch_warnings():
 
 defs = dg.Definitions(
     assets=linked_assets,
-    asset_checks=checks.CHECKS,
-    jobs=[automation.ingest_store],
-    schedules=automation.sweep_schedules(),
-    sensors=[automation.new_products],
+    asset_checks=[health.all_stores],
+    jobs=[automation.ingest_store, repair.reconcile_store, health.health],
+    schedules=[*automation.sweep_schedules(), health.health_daily],
+    sensors=[sensors.new_products, sensors.retry_due],
     resources={"tables": tables, **RESOURCES},
     executor=dg.in_process_executor,
 )

@@ -6,13 +6,16 @@ another asset, or another run, changed. What talks to a network is imported insi
 the location loads at the price of Dagster itself.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
+from fashion_pipeline.defs import checks
 from fashion_pipeline.defs.io import TABLE, TableIOManager
 from fashion_pipeline.defs.metadata import column_schema, facts, standing
 from fashion_pipeline.defs.partitions import stores
@@ -26,12 +29,23 @@ from fashion_pipeline.defs.resources import (
     home,
 )
 from fashion_pipeline.embedding.encode import embed_images
+from fashion_pipeline.embedding.sample import sample_vectors
+from fashion_pipeline.errors import ModelError, ShopError
 from fashion_pipeline.images.quality import judge_images, render_blob
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
 from fashion_pipeline.sinks.desired import DesiredPoint, DesiredProduct, desired_state
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from fashion_pipeline.shop.catalogue import ReadCounts
+    from fashion_pipeline.sinks.models import Model
+
+    Checked = dg.MaterializeResult[Any]
+else:
+    Checked = dg.MaterializeResult  # of an asset with checks, Dagster understands only the bare name
+
+logger = logging.getLogger(__name__)
 
 Tables = dg.ResourceParam[TableIOManager]
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
@@ -58,39 +72,28 @@ def _table_asset(*, row: type, reads: Iterable[str] = (), kinds: set[str], **mor
     return _asset(row=row, reads=reads, kinds=kinds, io_manager_key="tables", dagster_type=TABLE, **more)
 
 
-@_table_asset(row=Product, kinds={"woocommerce"})
-async def raw_products(
+@_table_asset(row=Product, kinds={"woocommerce"}, check_specs=[checks.LISTING_COMPLETE])
+def raw_products(
     context: dg.AssetExecutionContext,
     run: StoreRun,
     shop: ShopResource,
     postgres: PostgresResource,
     qdrant: QdrantResource,
     tables: Tables,
-) -> dg.MaterializeResult[Table[Product]]:
+) -> Iterator[dg.MaterializeResult[Table[Product]] | dg.AssetCheckResult]:
     """Every product the shop has or had, as last seen, and whether it may be published.
 
     Reads what changed since the last run; the first time, and in a sweep, everything.
     """
-    from fashion_pipeline.shop.catalogue import read_catalogue
-    from fashion_pipeline.sinks.postgres import live_external_ids
-
     started = time.monotonic()
-    previous = tables.previous(context)
-    async with postgres.open() as engine:
-        live = await live_external_ids(engine, run.store.id)
-    async with shop.open(run) as opened:
-        table, counts = await read_catalogue(
-            store=run.store,
-            shop=opened,
-            previous=previous,
-            clock=run.clock,
-            sweep=run.sweep,
-            allow_removals=run.allow_removals,
-            known_first_seen={} if previous else await _first_seen(run.store.id, postgres, qdrant),
-            known_live=live,
-            progress=run.progress("raw_products"),
-        )
-    return _told(run, "raw_products", table, facts(counts, started=started, table=table))
+    try:
+        previous = tables.previous(context)
+        table, counts = asyncio.run(_read_shop(run, previous, shop=shop, postgres=postgres, qdrant=qdrant))
+    except ShopError as error:
+        yield checks.shop_not_read(run.store.id, error)
+        raise
+    check = checks.listing_complete(run.store.id, counts)
+    yield _told(run, "raw_products", table, facts(counts, started=started, table=table), check)
 
 
 @_table_asset(row=FetchedImage, reads=["raw_products"], kinds={"http"})
@@ -145,6 +148,7 @@ def quality_passed(
     started = time.monotonic()
     table, counts = judge_images(
         shas=[sha256 for row in fetched_images.rows if (sha256 := row.shown_sha256)],
+        histories=[row.history for row in fetched_images.rows],
         previous=tables.previous(context),
         blobs=images.blobs,
         pixels=images.pixels,
@@ -161,18 +165,26 @@ def quality_passed(
     return _told(run, "quality_passed", table, metadata)
 
 
-@_table_asset(row=EmbeddedImage, reads=["quality_passed"], kinds={"pytorch"}, pool="gpu")
+@_table_asset(
+    row=EmbeddedImage,
+    reads=["quality_passed"],
+    kinds={"pytorch"},
+    pool="gpu",
+    check_specs=[checks.VECTORS_SOUND],
+)
 def embeddings(
     context: dg.AssetExecutionContext,
     quality_passed: Table[JudgedImage],
     run: StoreRun,
     images: ImagesResource,
     model: ModelResource,
+    postgres: PostgresResource,
     tables: Tables,
-) -> dg.MaterializeResult[Table[EmbeddedImage]]:
+) -> Checked:
     """Where the vector of every picture that passed lies.
 
-    The model is loaded only when a picture has no vector of its fingerprint yet.
+    The model is loaded only when a picture has no vector of its fingerprint yet. While readers still
+    see another model, what is new gets a vector of that one too.
     """
     started = time.monotonic()
     blobs, pixels = images.blobs, images.pixels
@@ -183,10 +195,29 @@ def embeddings(
             return cached
         return render_blob(blobs.get(sha256), max_pixels=run.store.quality.max_pixels)
 
+    fingerprint, passed = model.checkpoint().fingerprint, [row.sha256 for row in quality_passed.rows if row.outcome.ok]
+    shown = asyncio.run(_shown_model(postgres))
+    if shown is not None and shown.fingerprint != fingerprint:
+        try:
+            embed_images(
+                sha256s=passed,
+                previous=None,
+                fingerprint=shown.fingerprint,
+                vectors=model.vectors(shown.fingerprint),
+                read_pixels=read_pixels,
+                encoder=lambda: model.encoder_of(shown.fingerprint, shown.name),
+                clock=run.clock,
+            )
+        except ModelError as error:
+            for log in (context.log, logger):  # the UI's, and the command line's
+                log.warning(
+                    "readers still see model %s, which cannot be had: what is new is not found until they see %s (%s)",
+                    *(shown, fingerprint, error),
+                )
     table, counts = embed_images(
-        sha256s=[row.sha256 for row in quality_passed.rows if row.outcome.ok],
+        sha256s=passed,
         previous=tables.previous(context),
-        fingerprint=model.checkpoint().fingerprint,
+        fingerprint=fingerprint,
         vectors=model.vectors(),
         read_pixels=read_pixels,
         encoder=model.encoder,
@@ -194,10 +225,18 @@ def embeddings(
         embedded=pixels.drop,
         progress=run.progress("embeddings"),
     )
-    return _told(run, "embeddings", table, facts(counts, started=started, table=table))
+    table = Table(table.rows, {**table.metadata, "model": model.checkpoint().name})
+    sample = sample_vectors(table.rows, vectors=model.vectors(), fingerprint=table.metadata["fingerprint"])
+    check = checks.vectors_sound(run.store.id, sample)
+    return _told(run, "embeddings", table, facts(counts, started=started, table=table), check)
 
 
-@_asset(row=DesiredProduct, reads=TABLE_ASSETS, kinds={"postgres"})
+@_asset(
+    row=DesiredProduct,
+    reads=TABLE_ASSETS,
+    kinds={"postgres"},
+    check_specs=[checks.REMOVALS_HELD, checks.LEFT_TO_RETRY],
+)
 async def postgres_products(
     raw_products: Table[Product],
     fetched_images: Table[FetchedImage],
@@ -205,12 +244,13 @@ async def postgres_products(
     embeddings: Table[EmbeddedImage],
     run: StoreRun,
     postgres: PostgresResource,
-) -> dg.MaterializeResult[None]:
+) -> Checked:
     """The rows of ``products``: one for every product that passed, archived when it leaves.
 
     Decides which removals are held back for a person's consent, and publishes every product's
     outcome in ``product_outcomes``.
     """
+    from fashion_pipeline.sinks.health import remember_run
     from fashion_pipeline.sinks.outcomes import publish_outcomes
     from fashion_pipeline.sinks.postgres import apply_rows
 
@@ -239,12 +279,31 @@ async def postgres_products(
             withheld=counts.withheld,
             now=run.clock.now(),
         )
+        await remember_run(
+            engine,
+            store_id=run.store.id,
+            read_at=raw_products.metadata.get("read_at"),
+            outcomes=desired.outcomes,
+            now=run.clock.now(),
+        )
     run.outcomes_are_published()
     run.finished("postgres_products", items=len(desired.products), refused=len(counts.withheld))
-    return dg.MaterializeResult(metadata=facts(counts, started=started) | standing(desired.outcomes))
+    return dg.MaterializeResult(
+        metadata=facts(counts, started=started) | standing(desired.outcomes),
+        check_results=[
+            checks.removals_held(run.store.id, raw_products, counts.withheld, desired.outcomes),
+            checks.left_to_retry(run.store.id, desired.outcomes),
+        ],
+    )
 
 
-@_asset(row=DesiredPoint, reads=TABLE_ASSETS, kinds={"qdrant"}, deps=[postgres_products])
+@_asset(
+    row=DesiredPoint,
+    reads=TABLE_ASSETS,
+    kinds={"qdrant"},
+    deps=[postgres_products],
+    check_specs=[checks.SINKS_AGREE],
+)
 async def qdrant_points(
     raw_products: Table[Product],
     fetched_images: Table[FetchedImage],
@@ -254,15 +313,18 @@ async def qdrant_points(
     model: ModelResource,
     postgres: PostgresResource,
     qdrant: QdrantResource,
-) -> dg.MaterializeResult[None]:
+) -> Checked:
     """The points of ``products``: one for every picture of every live row, vector and payload.
 
     Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
     """
+    from fashion_pipeline.sinks.alias import show_when_complete
+    from fashion_pipeline.sinks.models import Model, remember_shown, want
     from fashion_pipeline.sinks.outcomes import mark_in_qdrant
     from fashion_pipeline.sinks.points import apply_points, refresh_points
     from fashion_pipeline.sinks.postgres import live_counts, live_ids
-    from fashion_pipeline.sinks.qdrant import alias_target, ensure_collection, point_alias
+    from fashion_pipeline.sinks.qdrant import PREFIX, alias_target, ensure_collection
+    from fashion_pipeline.sinks.sample import sample_sinks
 
     started = time.monotonic()
     fingerprint = embeddings.metadata["fingerprint"]
@@ -295,13 +357,52 @@ async def qdrant_points(
                     collection=shown,
                     store_id=run.store.id,
                     desired=desired.points,
-                    digest=desired.points_digest,
                     live=live,
+                    vectors=model.vectors(shown.removeprefix(PREFIX)),
+                    full=run.sweep,
                 )
-            point_alias(client, collection, live_rows=sum((await live_counts(engine)).values()))
+            wanted = await want(engine, Model(fingerprint, embeddings.metadata.get("model", "")), model.chosen_at)
+            moved = show_when_complete(client, collection, live=await live_counts(engine), wanted=wanted)
+            await remember_shown(engine, fingerprint if moved else str(shown).removeprefix(PREFIX))
+            agreement = await sample_sinks(
+                engine, client, collection=collection, fingerprint=fingerprint, store_id=run.store.id
+            )
         await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
     run.finished("qdrant_points", items=len(desired.points), refused=0)
-    return dg.MaterializeResult(metadata=facts(counts, started=started))
+    return dg.MaterializeResult(
+        metadata=facts(counts, started=started), check_results=[checks.sinks_agree(run.store.id, agreement)]
+    )
+
+
+async def _read_shop(
+    run: StoreRun,
+    previous: Table[Product] | None,
+    *,
+    shop: ShopResource,
+    postgres: PostgresResource,
+    qdrant: QdrantResource,
+) -> "tuple[Table[Product], ReadCounts]":
+    """Bring the products of the last run up to date, with what the sinks know of them."""
+    from fashion_pipeline.shop.catalogue import read_catalogue
+    from fashion_pipeline.sinks.postgres import live_external_ids
+    from fashion_pipeline.sinks.tombstones import purged_products
+
+    async with postgres.open() as engine:
+        purged = await purged_products(engine, run.store.id)
+        live = await live_external_ids(engine, run.store.id)
+    async with shop.open(run) as opened:
+        return await read_catalogue(
+            store=run.store,
+            shop=opened,
+            previous=previous,
+            clock=run.clock,
+            sweep=run.sweep,
+            allow_removals=run.allow_removals,
+            known_first_seen={} if previous else await _first_seen(run.store.id, postgres, qdrant),
+            known_live=live - purged,
+            purged=purged,
+            progress=run.progress("raw_products"),
+        )
 
 
 def _contact_sheet(
@@ -313,11 +414,20 @@ def _contact_sheet(
     return dg.MetadataValue.md(sheet_markdown(pictures, blobs=images.blobs, max_pixels=run.store.quality.max_pixels))
 
 
-def _told(run: StoreRun, asset: str, table: Table[Any], metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
+def _told(
+    run: StoreRun, asset: str, table: Table[Any], metadata: dict[str, Any], *results: dg.AssetCheckResult
+) -> dg.MaterializeResult[Any]:
     """Return a table with its metadata, and tell the display that this asset is done."""
     refused = sum(not row.outcome.ok for row in table.rows)
     run.finished(asset, items=len(table.rows), refused=refused)
-    return dg.MaterializeResult(value=table, metadata=metadata)
+    return dg.MaterializeResult(value=table, metadata=metadata, check_results=results)
+
+
+async def _shown_model(postgres: PostgresResource) -> "Model | None":
+    from fashion_pipeline.sinks.models import shown_model
+
+    async with postgres.open() as engine:
+        return await shown_model(engine)
 
 
 async def _first_seen(store_id: str, postgres: PostgresResource, qdrant: QdrantResource) -> dict[str, datetime]:

@@ -1,39 +1,179 @@
-"""Asset checks: what must be true of the sinks after every run."""
+"""Asset checks of one store's run: each is told by the asset it is about, with what it has at hand.
+
+A check that does not pass warns and stops nothing; its description says in plain words what is
+wrong and what to do. What is true of all stores together is checked by ``health``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from fashion_pipeline.defs.assets import qdrant_points
-from fashion_pipeline.defs.resources import ModelResource, PostgresResource, QdrantResource
+from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.records import Product, Table
+from fashion_pipeline.sinks.desired import ProductOutcome
+from fashion_pipeline.sinks.health import is_left
 
+if TYPE_CHECKING:
+    from fashion_pipeline.embedding.sample import VectorSample
+    from fashion_pipeline.shop.catalogue import ReadCounts
+    from fashion_pipeline.sinks.sample import Agreement
 
-@dg.asset_check(  # type: ignore[arg-type]  # async checks run; the annotation does not know
-    asset=qdrant_points, description="Every live row has its point in Qdrant, and every point its row."
+Cell = str | int | float | None
+
+SAMPLE = 20
+"""Products named by a check; all are counted."""
+
+LISTING_COMPLETE = dg.AssetCheckSpec(
+    "listing_complete",
+    asset="raw_products",
+    description="The shop was read, its last full listing can be believed, and it hides no product.",
 )
-async def sinks_agree(postgres: PostgresResource, qdrant: QdrantResource, model: ModelResource) -> dg.AssetCheckResult:
-    """Compare, for every store, the number of live rows with the number of primary points."""
-    from fashion_pipeline.sinks.points import primary_counts
-    from fashion_pipeline.sinks.postgres import live_counts
-    from fashion_pipeline.sinks.qdrant import collection_name
+VECTORS_SOUND = dg.AssetCheckSpec(
+    "vectors_sound",
+    asset="embeddings",
+    description="Stored vectors have norm 1, 768 finite numbers, and this run's model; a sample of the store's.",
+)
+REMOVALS_HELD = dg.AssetCheckSpec(
+    "removals_held", asset="postgres_products", description="No product is kept only because nobody has agreed yet."
+)
+LEFT_TO_RETRY = dg.AssetCheckSpec(
+    "left_to_retry", asset="postgres_products", description="No product of the store waits for another try."
+)
+SINKS_AGREE = dg.AssetCheckSpec(
+    "sinks_agree",
+    asset="qdrant_points",
+    description="The store's live rows have their points, and its points their rows: counted, and a sample each way.",
+)
 
-    async with postgres.open() as engine:
-        rows = await live_counts(engine)
-    with qdrant.open() as client:
-        points = primary_counts(client, collection_name(model.checkpoint().fingerprint), sorted(rows))
-    table = dg.MetadataValue.table(
-        [
-            dg.TableRecord({"store": store, "rows": rows[store], "points": points.get(store, 0)})
-            for store in sorted(rows)
-        ],
-        schema=dg.TableSchema(
-            [dg.TableColumn("store"), dg.TableColumn("rows", "int"), dg.TableColumn("points", "int")]
-        ),
-    )
-    wrong = [store for store in rows if points.get(store, 0) != rows[store]]
+
+def warn(
+    spec: dg.AssetCheckSpec, problems: Sequence[str], *, fine: str, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """Return a check's result: passed where there is no problem, else a warning that names them."""
     return dg.AssetCheckResult(
-        passed=not wrong,
-        metadata={"stores": table},
-        description=f"differ: {', '.join(wrong)}; run the store again with sweep" if wrong else "equal in every store",
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(problems) or fine,
+        metadata=metadata or {},
     )
 
 
-CHECKS = [sinks_agree]
+def table(rows: Sequence[Mapping[str, Cell]], columns: Mapping[str, str]) -> dg.TableMetadataValue:
+    """Return rows as a table with these columns, given with their types."""
+    records = [dg.TableRecord({name: row[name] for name in columns}) for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()])
+    return dg.MetadataValue.table(records, schema=schema)
+
+
+def listing_complete(store_id: str, counts: "ReadCounts") -> dg.AssetCheckResult:
+    """Judge how much of the shop its answers showed."""
+    problems = []
+    if counts.doubt:
+        problems.append(
+            f"{store_id}: the last listing of the whole shop cannot be believed ({counts.doubt}): nothing was "
+            "concluded from what it lacks; the next sweep reads it again"
+        )
+    if counts.held:
+        problems.append(f"{store_id}: {counts.held}")
+    if counts.unreadable:
+        problems.append(
+            f"{store_id}: the shop does not let {counts.unreadable:,} products be read: what is known of them is kept, "
+            f"and they are asked for again; fashion-pipeline outcomes {store_id} says why of each"
+        )
+    return warn(LISTING_COMPLETE, problems, fine=f"{store_id}: {counts.listed:,} products listed")
+
+
+def shop_not_read(store_id: str, error: Exception) -> dg.AssetCheckResult:
+    """Say that reading the shop was broken off, from which nothing follows for any product."""
+    problem = (
+        f"{store_id}: the shop was not read to its end: {error}; nothing was concluded, every product stays as it was, "
+        "and the run is tried again"
+    )
+    return warn(LISTING_COMPLETE, [problem], fine="")
+
+
+def vectors_sound(store_id: str, found: "VectorSample") -> dg.AssetCheckResult:
+    """Judge a sample of a store's stored vectors."""
+    problems = []
+    if found.wrong:
+        problems.append(
+            f"{store_id}: {len(found.wrong)} of {found.looked_at} stored vectors are damaged or of another model, "
+            f"such as that of the picture {found.wrong[0]}; delete the folder vectors/{found.fingerprint} in "
+            "FASHION_HOME, and the next run embeds its pictures again"
+        )
+    metadata = {"looked_at": found.looked_at, "fingerprint": found.fingerprint}
+    return warn(VECTORS_SOUND, problems, fine=f"{store_id}: {found.looked_at} looked at", metadata=metadata)
+
+
+def removals_held(
+    store_id: str, products: Table[Product], withheld: Sequence[str], outcomes: Sequence[ProductOutcome]
+) -> dg.AssetCheckResult:
+    """Say which products would be removed, why they are not, and how to agree."""
+    by_shop = {row.external_id for row in products.rows if Reason.AWAITING_CONSENT in row.outcome.reasons}
+    waiting = [told for told in outcomes if told.external_id in by_shop.union(withheld)]
+    unknown = set(withheld) - {told.external_id for told in waiting}
+    number = len(waiting) + len(unknown)
+    held = products.metadata.get("held", "")
+    problems = []
+    if number or held:
+        why = held or "so many left at once that it may be a mistake"
+        problems.append(
+            f"{store_id}: {number:,} products would be removed, and are kept: {why}. If that is right: "
+            f"fashion-pipeline ingest {store_id} --allow-removals"
+        )
+    metadata = {"waiting": number, "sample": sample(waiting)} if waiting else {"waiting": number}
+    return warn(REMOVALS_HELD, problems, fine=f"{store_id}: nothing waits for consent", metadata=metadata)
+
+
+def left_to_retry(store_id: str, outcomes: Sequence[ProductOutcome]) -> dg.AssetCheckResult:
+    """Count what is to be tried again, and show some of it."""
+    left = [told for told in outcomes if is_left(told)]
+    problems = []
+    if left:
+        problems.append(
+            f"{store_id}: {len(left):,} products are to be tried again, each at its time: the sensor retry_due requests "
+            f"the runs, or you do with fashion-pipeline ingest {store_id}; fashion-pipeline outcomes {store_id} PRODUCT "
+            "explains one"
+        )
+    metadata = {"left": len(left), "sample": sample(left)} if left else {"left": 0}
+    return warn(LEFT_TO_RETRY, problems, fine=f"{store_id}: nothing is left to try", metadata=metadata)
+
+
+def sinks_agree(store_id: str, found: "Agreement") -> dg.AssetCheckResult:
+    """Judge how a store's rows and points go together."""
+    problems = []
+    if found.rows != found.points:
+        problems.append(f"PostgreSQL has {found.rows:,} live rows, Qdrant {found.points:,} products")
+    for missing, what in (
+        (found.rows_without_point, "rows without a point"),
+        (found.points_without_row, "points without a live row"),
+        (found.wrong_points, "points of another model, or whose vector has not norm 1"),
+    ):
+        if missing:
+            problems.append(f"{len(missing)} {what} among those looked at, such as {missing[0]}")
+    if problems:
+        problems = [f"{store_id}: {'; '.join(problems)}. fashion-pipeline reconcile {store_id} --repair puts it right"]
+    metadata = {"rows": found.rows, "points": found.points, "looked_at": found.looked_at}
+    return warn(SINKS_AGREE, problems, fine=f"{store_id}: {found.rows:,} in both", metadata=metadata)
+
+
+def sample(told: Sequence[ProductOutcome]) -> dg.TableMetadataValue:
+    """Return some products as a table."""
+    return table(
+        [
+            {
+                "store": each.store_id,
+                "product": each.external_id,
+                "title": each.title,
+                "stage": each.stage,
+                "reasons": ", ".join(reason.value for reason in each.reasons),
+                "detail": each.detail,
+                "again": f"{each.next_retry_at:%Y-%m-%d %H:%M}" if each.next_retry_at else "",
+            }
+            for each in told[:SAMPLE]
+        ],
+        dict.fromkeys(("store", "product", "title", "stage", "reasons", "detail", "again"), "string"),
+    )

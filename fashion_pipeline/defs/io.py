@@ -1,13 +1,17 @@
 """Stage tables as Parquet files, one for each asset and store."""
 
+import logging
 from typing import Any
 
 import dagster as dg
 from upath import UPath
 
+from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.records import TABLES, Table
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.storage import Home, read_table, write_table
+from fashion_pipeline.storage import Home, read_table, set_aside, write_table
+
+logger = logging.getLogger(__name__)
 
 TABLE = dg.PythonObjectDagsterType(Table, name="Table", description="One stage's rows for one store.")
 
@@ -36,9 +40,19 @@ class TableIOManager(dg.UPathIOManager):
         """Do nothing: ``storage.put`` makes the directories it needs."""
 
     def previous(self, context: dg.AssetExecutionContext) -> Table[Any] | None:
-        """Return the asset's own table of its last run: its memory. None the first time."""
+        """Return the asset's own table of its last run: its memory. None the first time.
+
+        One that cannot be read is moved aside, and made again as if it had been lost.
+        """
         asset = context.asset_key.path[-1]
-        return read_table(self.home.table(asset, context.partition_key), TABLES[asset])
+        path = self.home.table(asset, context.partition_key)
+        try:
+            return read_table(path, TABLES[asset])
+        except DamagedFile as error:
+            aside = set_aside(path)
+            for log in (context.log, logger):  # the UI's, and the command line's
+                log.warning("%s: it lies at %s now, and this run makes it again", error, aside)
+            return None
 
     def checkpoint(self, context: dg.AssetExecutionContext, table: Table[Any]) -> None:
         """Write what a long stage has so far, so that a killed run repeats little."""

@@ -9,12 +9,13 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from fashion_pipeline.errors import FashionError, SettingsError
+from fashion_pipeline.errors import FashionError, SettingsError, WeightsUnavailable, WrongModel
 from fashion_pipeline.local import embedded_postgres
 from fashion_pipeline.outcomes import Clock, SystemClock
 from fashion_pipeline.records import TABLES, Table
@@ -93,6 +94,7 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
     async def _publish_how_far_it_came(self, url: str) -> None:
         """Publish every product's outcome from the tables there are: a run that fails half-way tells too."""
         from fashion_pipeline.sinks.desired import desired_state
+        from fashion_pipeline.sinks.health import remember_run
         from fashion_pipeline.sinks.outcomes import publish_outcomes
         from fashion_pipeline.sinks.postgres import database
 
@@ -111,7 +113,10 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
                 fingerprint=tables["embeddings"].metadata.get("fingerprint", ""),
             )
             async with database(url, home_id=home().id) as engine:
-                await publish_outcomes(engine, store_id=self.store.id, outcomes=desired.outcomes, now=self.clock.now())
+                now = self.clock.now()
+                await publish_outcomes(engine, store_id=self.store.id, outcomes=desired.outcomes, now=now)
+                read_at = tables["raw_products"].metadata.get("read_at")
+                await remember_run(engine, store_id=self.store.id, read_at=read_at, outcomes=desired.outcomes, now=now)
         except FashionError as error:  # the run has its own error, and the next run publishes
             logger.warning("%s: its products' outcomes were not published: %s", self.store.id, error)
 
@@ -150,11 +155,12 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
 
 
 @contextlib.asynccontextmanager
-async def _web(store: Store, clock: Clock) -> AsyncIterator["Web"]:
+async def open_web(store: Store, clock: Clock, *, settings: Settings | None = None) -> AsyncIterator["Web"]:
+    """Open connections to a store's hosts; ``settings`` spares reading them again."""
     from fashion_pipeline.web.client import Web, user_agent
     from fashion_pipeline.web.guard import Guard
 
-    settings = Settings.read()
+    settings = settings or Settings.read()
     async with Web(
         guard=Guard.of(store),
         clock=clock,
@@ -170,7 +176,7 @@ async def open_shop(store: Store, clock: Clock) -> AsyncIterator["Shop"]:
     """Open a store's REST API; its keys come from the environment at this moment."""
     from fashion_pipeline.shop.rest import Shop
 
-    async with _web(store, clock) as web:
+    async with open_web(store, clock) as web:
         yield Shop(store, web)
 
 
@@ -190,7 +196,7 @@ class ImagesResource(dg.ConfigurableResource["ImagesResource"]):
     @contextlib.asynccontextmanager
     async def open(self, run: StoreRun) -> AsyncIterator["Web"]:
         """Open connections to the hosts of a store's pictures."""
-        async with _web(run.store, run.clock) as web:
+        async with open_web(run.store, run.clock) as web:
             yield web
 
     @property
@@ -216,6 +222,7 @@ class ModelResource(dg.ConfigurableResource["ModelResource"]):
 
     _checkpoint: object = PrivateAttr(default=None)
     _encoder: object = PrivateAttr(default=None)
+    _chosen_at: datetime | None = PrivateAttr(default=None)
 
     def checkpoint(self) -> "Checkpoint":
         """Find the weights and their fingerprint; a run keeps the one it began with."""
@@ -225,21 +232,58 @@ class ModelResource(dg.ConfigurableResource["ModelResource"]):
 
             name = self.model or Settings.read().model
             self._checkpoint = find_checkpoint(name, home=home(), pixel_spec=PIXEL_SPEC)
+            self._chosen_at = SystemClock().now()
         return cast("Checkpoint", self._checkpoint)
 
-    def encoder(self) -> "Encoder":
-        """Load the model."""
-        if self._encoder is None:
-            from fashion_pipeline.embedding.load import load_encoder
+    @property
+    def chosen_at(self) -> datetime | None:
+        """When this run chose its model; None while it has not."""
+        return self._chosen_at
 
-            settings = Settings.read()
-            self._encoder = load_encoder(
-                self.checkpoint(),
-                device=self.device or settings.device,
-                precision=self.precision or settings.precision,
-                batch_size=self.batch_size or settings.batch_size,
-            )
+    def encoder(self) -> "Encoder":
+        """Load the model.
+
+        Raises:
+            WrongModel: its files have changed since the run began.
+        """
+        if self._encoder is None:
+            checkpoint = self.checkpoint()
+            self._encoder = self.encoder_of(checkpoint.fingerprint, checkpoint.name)
         return cast("Encoder", self._encoder)
+
+    def encoder_of(self, fingerprint: str, name: str) -> "Encoder":
+        """Load the model of a fingerprint, from where it was found before.
+
+        Raises:
+            WeightsUnavailable: it is not there any more.
+            WrongModel: another model is in its place.
+        """
+        from fashion_pipeline.embedding.load import find_checkpoint, load_encoder
+        from fashion_pipeline.images.decode import PIXEL_SPEC
+
+        if not name:
+            msg = f"nothing says where model {fingerprint} came from; it was first used by an older version of this package"
+            raise WeightsUnavailable(msg)
+
+        def found() -> "Checkpoint":
+            checkpoint = find_checkpoint(name, home=home(), pixel_spec=PIXEL_SPEC)
+            if checkpoint.fingerprint != fingerprint:
+                msg = (
+                    f"{name} is model {checkpoint.fingerprint} now, and was {fingerprint}: its files, or the code that "
+                    "prepares pictures, have been replaced; run again, and keep each model's files in a folder of its own"
+                )
+                raise WrongModel(msg)
+            return checkpoint
+
+        settings = Settings.read()
+        encoder = load_encoder(
+            found(),
+            device=self.device or settings.device,
+            precision=self.precision or settings.precision,
+            batch_size=self.batch_size or settings.batch_size,
+        )
+        found()  # the files may have been replaced while they were read
+        return encoder
 
     def vectors(self, fingerprint: str | None = None) -> Vectors:
         """The stored vectors of this model, or of the one with a fingerprint."""

@@ -141,6 +141,8 @@ def run_store(
         asset = event.asset_key.path[-1]
         result.counts[asset] = this_run(metadata)
         result.seconds[asset] = cast("float", metadata[SECONDS].value)
+    if isinstance(result.error, dg.DagsterExecutionInterruptedError):  # Ctrl-C or SIGTERM while Dagster was watching
+        raise KeyboardInterrupt from result.error
     if isinstance(result.error, KeyboardInterrupt | SystemExit):
         raise result.error
     return result

@@ -1,96 +1,78 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
 from fashion_pipeline.definitions import defs
-from fashion_pipeline.defs.automation import ingest_store, new_products, sweep_schedules, unfinished_stores
+from fashion_pipeline.defs.automation import SWEEP, ingest_store, sweep_schedules
+from fashion_pipeline.errors import StoresFileError
 from fashion_pipeline_tests.pipeline import Pipeline
 
 
-def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs)
-    found = new_products(context)
-    assert isinstance(found, dg.SensorResult)
-    return found
+def described(pipeline: Pipeline, **sweeps: str | None) -> None:
+    """Write stores.yaml with stores by name, each with a sweep time; None: the default."""
+    pipeline.describe()
+    (store,) = json.loads((pipeline.folder / "stores.yaml").read_text())["stores"]
+    stores = [{**store, "id": name} | ({"sweep": sweep} if sweep else {}) for name, sweep in sweeps.items()]
+    (pipeline.folder / "stores.yaml").write_text(json.dumps({"stores": stores}))
 
 
-def requested(result: dg.SensorResult) -> list[str]:
-    return [str(request.partition_key) for request in result.run_requests or []]
+def swept(schedule: dg.ScheduleDefinition, instance: dg.DagsterInstance) -> list[str]:
+    at = datetime(2026, 11, 20, 3, tzinfo=UTC)
+    found = schedule(dg.build_schedule_context(instance=instance, scheduled_execution_time=at))
+    if isinstance(found, dg.SkipReason):
+        return []
+    assert isinstance(found, list)
+    assert all(request.run_config == SWEEP for request in found)
+    assert len({request.run_key for request in found}) == len(found)
+    return [str(request.partition_key) for request in found]
 
 
-def test_a_store_never_seen_is_added_and_requested_in_one_tick(pipeline: Pipeline) -> None:
-    """A store new in stores.yaml becomes a partition and gets its first run without anybody's help."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        first = tick(instance)
-    assert requested(first) == [pipeline.store_id]
-    assert [request.partition_keys for request in first.dynamic_partitions_requests or []] == [[pipeline.store_id]]
-
-
-def test_only_news_is_requested(pipeline: Pipeline) -> None:
-    """An unchanged shop requests nothing; an edit and a trashed product each request one run."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        first = tick(instance)
-        quiet = tick(instance, first.cursor)
-        assert requested(quiet) == []
-        product = pipeline.shop("add", fields={"name": "New", "regular_price": "10"})["id"]
-        added = tick(instance, quiet.cursor)
-        assert requested(added) == [pipeline.store_id]
-        assert requested(tick(instance, added.cursor)) == []
-        pipeline.shop("trash", id=product)
-        assert requested(tick(instance, added.cursor)) == [pipeline.store_id]
-
-
-def test_a_dead_shop_says_why_and_delays_nobody(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shop that cannot be read is passed over with a sentence, and asked again at the next tick."""
-    monkeypatch.setenv("STORE_SECRET", "cs_wrong")
-    with dg.DagsterInstance.ephemeral() as instance:
-        failed = tick(instance)
-        assert requested(failed) == []
-        monkeypatch.setenv("STORE_SECRET", pipeline.environment["STORE_SECRET"])
-        assert requested(tick(instance, failed.cursor)) == [pipeline.store_id]
-
-
-def test_a_store_with_an_unfinished_run_is_not_requested(pipeline: Pipeline) -> None:
-    """Neither the sensor nor a sweep piles up runs behind one that is under way."""
+def test_stores_with_one_time_share_a_schedule(pipeline: Pipeline) -> None:
+    """There is one schedule for each distinct ``sweep``; it sweeps its own stores, and makes their partitions."""
+    described(pipeline, a="*/30 2-4 * * 1,5", b=None, c="*/30 2-4 * * 1,5")
+    schedules = {schedule.name: schedule for schedule in sweep_schedules()}
+    assert {name: schedule.cron_schedule for name, schedule in schedules.items()} == {
+        "sweep_xby30_2to4_x_x_1and5": "*/30 2-4 * * 1,5",
+        "sweep_0_3_x_x_x": "0 3 * * *",
+    }
     with dg.DagsterInstance.local_temp() as instance:
-        instance.add_dynamic_partitions("stores", [pipeline.store_id])
-        instance.create_run_for_job(
-            defs.resolve_job_def("ingest_store"),
-            tags={"dagster/partition": pipeline.store_id},
+        assert swept(schedules["sweep_xby30_2to4_x_x_1and5"], instance) == ["a", "c"]
+        assert instance.get_dynamic_partitions("stores") == ["a", "c"]
+        assert swept(schedules["sweep_0_3_x_x_x"], instance) == ["b"]
+
+
+def test_a_sweep_leaves_out_who_is_paused_and_who_is_being_run(pipeline: Pipeline) -> None:
+    """Sweeps do not pile up behind a run that is under way, whatever started it; the others are swept."""
+    described(pipeline, a=None, b=None, c=None)
+    text = json.loads((pipeline.folder / "stores.yaml").read_text())
+    text["stores"][0]["paused"] = True
+    (pipeline.folder / "stores.yaml").write_text(json.dumps(text))
+    (schedule,) = sweep_schedules()
+    with dg.DagsterInstance.local_temp() as instance:
+        run = instance.create_run_for_job(
+            defs.resolve_implicit_global_asset_job_def(),
+            tags={"dagster/partition": "b"},
             status=dg.DagsterRunStatus.STARTED,
         )
-        assert unfinished_stores(instance) == {pipeline.store_id}
-        assert requested(tick(instance)) == []
-        sweep = sweep_schedules()[0]
-        assert isinstance(sweep(dg.build_schedule_context(instance=instance)), dg.SkipReason)
+        assert swept(schedule, instance) == ["c"]
+        instance.report_run_canceled(run)
+        assert swept(schedule, instance) == ["b", "c"]
 
 
-def test_a_paused_store_is_left_alone(pipeline: Pipeline) -> None:
-    """``paused: true`` stops runs quietly, from the sensor and from the sweep."""
-    pipeline.describe(paused=True)
-    with dg.DagsterInstance.local_temp() as instance:
-        assert requested(tick(instance)) == []
-        assert isinstance(sweep_schedules()[0](dg.build_schedule_context(instance=instance)), dg.SkipReason)
-
-
-def test_each_distinct_cron_has_its_schedule(pipeline: Pipeline) -> None:
-    """A store's ``sweep`` becomes a schedule that requests a sweep of this store."""
-    pipeline.describe(sweep="*/30 2-4 * * 1,5")
-    schedules = sweep_schedules()
-    assert [(schedule.name, schedule.cron_schedule) for schedule in schedules] == [
-        ("sweep_xby30_2to4_x_x_1and5", "*/30 2-4 * * 1,5")
-    ]
-    with dg.DagsterInstance.local_temp() as instance:
-        requests = schedules[0](
-            dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 11, 20, 3, tzinfo=UTC))
-        )
-    assert isinstance(requests, list)
-    assert [(request.partition_key, request.run_config) for request in requests] == [
-        (pipeline.store_id, {"resources": {"run": {"config": {"sweep": True}}}})
-    ]
+@pytest.mark.parametrize("cron", ["every night", "0 25 * * *", "0 3 * *", "@daily"])
+def test_a_time_that_is_none_is_a_mistake_with_its_line(pipeline: Pipeline, cron: str) -> None:
+    """A bad ``sweep`` does not load as another time, or as none: file, line, store and key are named."""
+    path = pipeline.folder / "stores.yaml"
+    path.write_text(
+        f"stores:\n  - id: a\n    url: https://a.example\n    consumer_key: ${{STORE_KEY}}\n"
+        f"    consumer_secret: ${{STORE_SECRET}}\n    sweep: '{cron}'\n"
+    )
+    with pytest.raises(StoresFileError, match=r"stores\.yaml:6: store 'a': sweep: is not a cron expression"):
+        sweep_schedules()
 
 
 def test_the_location_loads_without_a_stores_file(pipeline: Pipeline) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from fashion_pipeline_tests.pipeline import Pipeline
+from fashion_pipeline_tests.pipeline import Pipeline, hear_interrupts
 
 
 def free_port() -> int:
@@ -32,6 +32,7 @@ def started(pipeline: Pipeline, port: int) -> Iterator[tuple[subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - one system call
     ) as process:
         try:
             assert process.stdout is not None

@@ -8,16 +8,22 @@ import json
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from fashion_pipeline.images import quality
+from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.postgres import database
-from fashion_pipeline.sinks.qdrant import alias_target, vector_store
+from fashion_pipeline.sinks.qdrant import ALIAS, alias_target, vector_store
+from fashion_pipeline.sinks.search import search
 from fashion_pipeline_tests.conftest import Make, Server
+from fashion_pipeline_tests.images.misbehaving import PROGRAM as MISBEHAVING
+from fashion_pipeline_tests.images.misbehaving import Misdeed, misbehaving
 from fashion_pipeline_tests.pipeline import Pipeline
 
 WORK = ("fetched", "decoded", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
@@ -69,6 +75,27 @@ def test_a_new_picture_that_cannot_be_fetched_leaves_the_old_one_stale(pipeline:
     assert did(pipeline.report()) == {"fetched": 1, "rows_written": 1, "payloads_written": 1}
     assert outcome(pipeline, changed) == ("postgres_products", "ok", [], True, True)
     assert rows(pipeline, "stale")[changed] == (False,)
+
+
+def test_a_new_picture_whose_decoder_fails_leaves_the_old_one_stale(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on, the last good vector stays, row and outcome say why, and it is not tried again before its time."""
+    pipeline.report()
+    before, (changed, *_), pictures = pipeline.held(), published(pipeline), pipeline.images()
+    decoders = Decoders(1, deadline_s=0.5, program=MISBEHAVING)
+    monkeypatch.setattr(quality, "decoders", lambda: decoders)
+    content = base64.b64encode(misbehaving(Misdeed.HANG)).decode()
+    bad = pipeline.shop("upload", path="2026/11/bad.jpg", content=content)["url"]
+    pipeline.shop("edit", id=int(changed), fields={"images": [bad]})
+    assert did(pipeline.report()) == {"fetched": 1, "decoded": 1, "rows_written": 1, "payloads_written": 1}
+    assert outcome(pipeline, changed) == ("postgres_products", "ok", ["decoder_timeout"], True, True)
+    assert rows(pipeline, "stale, image_sha256")[changed] == (True, before.rows[changed][3])
+    assert did(pipeline.report()) == {}
+    pipeline.shop("edit", id=int(changed), fields={"images": [pictures[changed]]})
+    assert did(pipeline.report()) == {"fetched": 1, "rows_written": 1, "payloads_written": 1}
+    assert (outcome(pipeline, changed)[2], rows(pipeline, "stale")[changed]) == ([], (False,))
+    decoders.close()
 
 
 def test_a_new_picture_refused_by_the_gate_takes_its_product_out_until_a_good_one_comes(pipeline: Pipeline) -> None:
@@ -228,6 +255,50 @@ def test_a_store_that_wants_every_picture_and_then_another_currency(pipeline: Pi
     assert did(pipeline.report()) == {"points_deleted": 1}
     pipeline.describe(currency="CHF")
     assert did(pipeline.report()) == {"rows_written": passing, "payloads_written": passing}
+
+
+def test_the_pictures_of_variations_are_points_of_their_product(pipeline: Pipeline) -> None:
+    """With ``images: all`` they come, are told apart, cost no vector when prices or stock change, and leave alone."""
+    pipeline.describe(images="all")
+    pipeline.report()
+    own, *pictures = list(pipeline.images().values())[:4]
+    vest = pipeline.shop("add", fields={"name": "Vest", "type": "variable", "images": [own]})["id"]
+    variations = [
+        pipeline.shop("add_variation", parent=vest, fields={"image": url, "regular_price": price})["id"]
+        for url, price in zip(pictures, ("30", "20", "25"), strict=True)
+    ]
+    assert did(pipeline.report()) == {"fetched": 4, "rows_written": 1, "points_written": 4}
+    ((identity, price, in_stock),) = [
+        found for key, found in rows(pipeline, "id, price, in_stock").items() if key == str(vest)
+    ]
+    assert (price, in_stock) == (Decimal(20), True)
+    points = points_of(pipeline, identity)
+    assert [payload["is_primary"] for payload in points.values()] == [True, False, False, False]
+    assert [payload["position"] for payload in points.values()] == [0, 1, 2, 3]
+    assert [payload["image_url"] for payload in points.values()] == [own, *pictures]
+    assert [payload.get("variation_ids") for payload in points.values()] == [None, *([str(it)] for it in variations)]
+    assert next(iter(points)) == str(identity)
+
+    pipeline.shop("edit_variation", id=variations[0], fields={"regular_price": "12.50"})
+    pipeline.shop("edit_variation", id=variations[1], fields={"stock_status": "outofstock"})
+    assert did(pipeline.report()) == {"rows_written": 1, "payloads_written": 4}
+    assert {payload["price"] for payload in points_of(pipeline, identity).values()} == {12.5}
+
+    pipeline.shop("delete_variation", id=variations[2])
+    assert did(pipeline.report()) == {"points_deleted": 1}
+    assert list(points_of(pipeline, identity)) == list(points)[:3]
+    with vector_store(Settings.read(), pipeline.home) as client:
+        found = [str(match.payload["external_id"]) for match in search(client, [1.0] * 768, limit=100)]
+    assert sorted(found) == published(pipeline)
+
+
+def points_of(pipeline: Pipeline, identity: object) -> dict[str, dict[str, Any]]:
+    """Return the payloads of one product's points, by the points' ids, in the order of their positions."""
+    with vector_store(Settings.read(), pipeline.home) as client:
+        points, _ = client.scroll(ALIAS, limit=10_000, with_payload=True, with_vectors=False)
+    payloads = {str(point.id): dict(point.payload or {}) for point in points}
+    own = {key: payload for key, payload in payloads.items() if payload["product_id"] == str(identity)}
+    return dict(sorted(own.items(), key=lambda item: item[1]["position"]))
 
 
 def test_odd_products_harm_no_other(pipeline: Pipeline) -> None:

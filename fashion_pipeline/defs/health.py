@@ -1,0 +1,203 @@
+"""What is true of all stores together, as a job of its own that needs neither a store nor a shop.
+
+A check beside a store's asset shows the store that was run last. These look at every store at
+once, from what PostgreSQL and Qdrant hold, and name each in a table.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+from croniter import croniter
+
+from fashion_pipeline.defs.checks import SAMPLE, Cell, sample, table, warn
+from fashion_pipeline.defs.resources import PostgresResource, QdrantResource
+from fashion_pipeline.outcomes import SystemClock
+from fashion_pipeline.settings import Settings, Store
+from fashion_pipeline.sinks.desired import ProductOutcome
+from fashion_pipeline.sinks.health import StoreHealth
+
+STORES_READ = dg.AssetCheckSpec(
+    "stores_read", asset="raw_products", description="Each store's shop was read since its last but one sweep was due."
+)
+STORES_LISTED = dg.AssetCheckSpec(
+    "stores_listed", asset="raw_products", description="Each store that the sinks hold is in stores.yaml."
+)
+STORES_LEFT_TO_RETRY = dg.AssetCheckSpec(
+    "stores_left_to_retry", asset="postgres_products", description="What is to be tried again is tried at its time."
+)
+STORES_REFUSE_AS_USUAL = dg.AssetCheckSpec(
+    "stores_refuse_as_usual",
+    asset="postgres_products",
+    description="No store refuses a share of its products that is clearly above the median of its earlier days.",
+)
+STORES_AGREE = dg.AssetCheckSpec(
+    "stores_agree",
+    asset="qdrant_points",
+    description="Each store has as many live rows in PostgreSQL as products in Qdrant, where readers look.",
+)
+
+
+@dg.multi_asset_check(
+    name="all_stores", specs=[STORES_READ, STORES_LISTED, STORES_LEFT_TO_RETRY, STORES_REFUSE_AS_USUAL, STORES_AGREE]
+)
+def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[dg.AssetCheckResult]:
+    """Look at every store that stores.yaml lists or the sinks hold."""
+    now = SystemClock().now()
+    listed = Settings.read().store_list()
+    found, left, rows, points = asyncio.run(_look(postgres, qdrant, now))
+    stores = {store_id: found.get(store_id, StoreHealth()) for store_id in sorted({*listed, *found, *rows})}
+    yield _stores_read(stores, listed, now)
+    yield _stores_listed(stores, listed, rows)
+    yield _stores_left_to_retry(stores, left)
+    yield _stores_refuse_as_usual(stores)
+    yield _stores_agree(rows, points)
+
+
+async def _look(
+    postgres: PostgresResource, qdrant: QdrantResource, now: datetime
+) -> tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]:
+    from fashion_pipeline.sinks.health import left_products, store_health
+    from fashion_pipeline.sinks.points import primary_counts
+    from fashion_pipeline.sinks.postgres import live_counts
+    from fashion_pipeline.sinks.qdrant import ALIAS
+
+    async with postgres.open() as engine:
+        found = await store_health(engine, now=now)
+        left = await left_products(engine, most=SAMPLE)
+        rows = await live_counts(engine)
+    with qdrant.open() as client:
+        points = primary_counts(client, ALIAS, sorted({*found, *rows}))
+    return found, left, rows, points
+
+
+def _stores_read(stores: Mapping[str, StoreHealth], listed: Mapping[str, Store], now: datetime) -> dg.AssetCheckResult:
+    rows: list[dict[str, Cell]] = []
+    late = []
+    for store_id, health in stores.items():
+        store = listed.get(store_id)
+        state = "detached" if store is None else "paused" if store.paused else "listed"
+        age_h = (now - health.read_at).total_seconds() / 3600 if health.read_at else None
+        rows.append({"store": store_id, "state": state, "hours": None if age_h is None else round(age_h, 1)})
+        if (
+            store is not None
+            and not store.paused
+            and (health.read_at is None or health.read_at < _last_but_one(store, now))
+        ):
+            late.append(store_id)
+    problems = []
+    if late:
+        problems.append(
+            f"{len(late)} stores were not read to the end since their last but one sweep was due: {_some(late)}. Their "
+            "runs say why; fashion-pipeline doctor STORE finds out what the shop refuses. If there were no runs, switch "
+            "on the schedule of their sweep"
+        )
+    shown = table(rows, {"store": "string", "state": "string", "hours": "float"})
+    return warn(
+        STORES_READ, problems, fine="every store was read lately", metadata={"hours since a store was read": shown}
+    )
+
+
+def _last_but_one(store: Store, now: datetime) -> datetime:
+    times = croniter(store.sweep, now.astimezone(UTC))
+    times.get_prev(datetime)
+    last_but_one: datetime = times.get_prev(datetime)
+    return last_but_one
+
+
+def _stores_listed(
+    stores: Mapping[str, StoreHealth], listed: Mapping[str, Store], rows: Mapping[str, int]
+) -> dg.AssetCheckResult:
+    detached = [store_id for store_id in stores if store_id not in listed]
+    paused = [store_id for store_id in stores if store_id in listed and listed[store_id].paused]
+    problems = []
+    if detached:
+        problems.append(
+            f"{len(detached)} stores left stores.yaml: {_some(detached)}. What the sinks hold of them stays in search and "
+            "grows old: put them back into stores.yaml, or remove them with fashion-pipeline purge STORE"
+        )
+    metadata = {
+        "detached": table(
+            [{"store": store_id, "rows": rows.get(store_id, 0)} for store_id in detached],
+            {"store": "string", "rows": "int"},
+        ),
+        "paused": ", ".join(paused) or "none",
+    }
+    return warn(STORES_LISTED, problems, fine="every store is in stores.yaml", metadata=metadata)
+
+
+def _stores_left_to_retry(stores: Mapping[str, StoreHealth], left: tuple[ProductOutcome, ...]) -> dg.AssetCheckResult:
+    number = sum(health.left for health in stores.values())
+    overdue = [store_id for store_id, health in stores.items() if health.overdue]
+    problems = []
+    if overdue:
+        problems.append(
+            f"{sum(health.overdue for health in stores.values()):,} of {number:,} products to be tried again are more than "
+            f"an hour late, in {len(overdue)} stores: {_some(overdue)}. Switch on the sensor retry_due, or run a store "
+            "with fashion-pipeline ingest STORE"
+        )
+    rows: list[dict[str, Cell]] = [
+        {"store": store_id, "left": health.left, "overdue": health.overdue}
+        for store_id, health in stores.items()
+        if health.left
+    ]
+    metadata = {
+        "left": number,
+        "stores": table(rows, {"store": "string", "left": "int", "overdue": "int"}),
+        "sample": sample(left),
+    }
+    return warn(STORES_LEFT_TO_RETRY, problems, fine=f"{number:,} are left, each tried at its time", metadata=metadata)
+
+
+def _stores_refuse_as_usual(stores: Mapping[str, StoreHealth]) -> dg.AssetCheckResult:
+    jumped = [store_id for store_id, health in stores.items() if health.jumped]
+    problems = []
+    if jumped:
+        problems.append(
+            f"{len(jumped)} stores refuse clearly more of their products than usual: {_some(jumped)}. "
+            "fashion-pipeline status STORE counts the reasons; what changed is often the shop's theme, its pictures' host "
+            "or a threshold"
+        )
+    rows: list[dict[str, Cell]] = [
+        {
+            "store": store_id,
+            "products": health.products,
+            "refused": health.refused,
+            "percent": round(100 * health.share, 1),
+            "usual": None if health.usual_share is None else round(100 * health.usual_share, 1),
+        }
+        for store_id, health in stores.items()
+    ]
+    columns = {"store": "string", "products": "int", "refused": "int", "percent": "float", "usual": "float"}
+    shown = table(rows, columns)
+    return warn(STORES_REFUSE_AS_USUAL, problems, fine="no store refuses more than usual", metadata={"refused": shown})
+
+
+def _stores_agree(rows: Mapping[str, int], points: Mapping[str, int]) -> dg.AssetCheckResult:
+    counted = {store_id: (rows.get(store_id, 0), points.get(store_id, 0)) for store_id in sorted({*rows, *points})}
+    wrong = [store_id for store_id, (in_postgres, in_qdrant) in counted.items() if in_postgres != in_qdrant]
+    problems = []
+    if wrong:
+        problems.append(
+            f"PostgreSQL and Qdrant differ in {len(wrong)} stores: {_some(wrong)}. fashion-pipeline reconcile STORE "
+            "--repair puts a store right"
+        )
+    shown = table(
+        [{"store": store_id, "rows": both[0], "points": both[1]} for store_id, both in counted.items()],
+        {"store": "string", "rows": "int", "points": "int"},
+    )
+    return warn(STORES_AGREE, problems, fine="equal in every store", metadata={"stores": shown})
+
+
+def _some(store_ids: list[str]) -> str:
+    more = len(store_ids) - SAMPLE
+    return ", ".join(store_ids[:SAMPLE]) + (f" and {more} more" if more > 0 else "")
+
+
+health = dg.define_asset_job(
+    "health",
+    selection=dg.AssetSelection.checks(all_stores),
+    description="Looks at all stores together: their age, what is left to retry, what is refused, and both sinks.",
+)
+health_daily = dg.ScheduleDefinition(name="health_daily", job=health, cron_schedule="0 6 * * *")

@@ -1,0 +1,143 @@
+"""What the sensors remember between ticks: JSON in their cursors, which the instance keeps across restarts."""
+
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+FIRST_WAIT = timedelta(minutes=5)
+LONGEST_WAIT = timedelta(hours=6)
+
+
+def wait_after(times: int) -> timedelta:
+    """Return the pause after something failed, or helped nothing, so many times in a row: 5 minutes to 6 hours."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(times - 1, 16))
+
+
+class _Cursor(BaseModel):
+    """A cursor of this version: another version's, or a damaged one, is not read but begun anew."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def read(cls, text: str | None) -> tuple[Self, str]:
+        """Return what a cursor holds, and why that is nothing where it should be something."""
+        if not text:
+            return cls(), ""
+        try:
+            return cls.model_validate_json(text), ""
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            place = ".".join(str(part) for part in problem["loc"]) or "it"
+            return cls(), f"{place}: {problem['msg']}"
+
+
+class StoreNews(BaseModel):
+    """What ``new_products`` knows of one store.
+
+    Attributes:
+        at: the shop's clock at its last answer.
+        rows: what it answered then; a row that is not among them is news.
+        failures: runs that failed since the last that succeeded.
+        failed_at, failed_run: the last of these.
+        sweep: one of these was a sweep, so that the next is one too.
+        ended_at: of the last run that was counted, whatever became of it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: AwareDatetime | None = None
+    rows: list[str] = []
+    failures: int = 0
+    failed_at: AwareDatetime | None = None
+    failed_run: str = ""
+    sweep: bool = False
+    ended_at: AwareDatetime | None = None
+
+    def count(self, run_id: str, *, ended_at: datetime, succeeded: bool, sweep: bool) -> None:
+        """Learn how a run of the store ended; one that was counted before changes nothing."""
+        if self.ended_at is not None and ended_at <= self.ended_at:
+            return
+        self.ended_at = ended_at
+        if succeeded:
+            self.failures, self.failed_at, self.failed_run, self.sweep = 0, None, "", False
+        else:
+            self.failures += 1
+            self.failed_at, self.failed_run, self.sweep = ended_at, run_id, self.sweep or sweep
+
+    def may_run(self, now: datetime) -> bool:
+        """Whether the wait after the last failed run is over, news or not."""
+        return self.failed_at is None or now >= self.failed_at + wait_after(self.failures)
+
+
+class News(_Cursor):
+    """The cursor of ``new_products``.
+
+    Attributes:
+        checked_at: runs that ended before were counted.
+        first: stores whose turn did not come at the last tick, or whose request did not fit into it.
+        last: stores that were asked at the last tick and did not answer in time.
+    """
+
+    format: Literal[2] = 2
+    checked_at: AwareDatetime | None = None
+    stores: dict[str, StoreNews] = {}
+    first: list[str] = []
+    last: list[str] = []
+
+    def of(self, store_id: str) -> StoreNews:
+        """Return what is known of a store, for changing."""
+        return self.stores.setdefault(store_id, StoreNews())
+
+    def keep(self, store_ids: Collection[str]) -> None:
+        """Forget the stores that are not among these."""
+        self.stores = {store_id: known for store_id, known in self.stores.items() if store_id in store_ids}
+
+    def in_turn(self, store_ids: Iterable[str]) -> list[str]:
+        """Sort stores: who was left over comes first, and who kept others waiting last."""
+        first, last = set(self.first), set(self.last)
+        return sorted(store_ids, key=lambda store_id: (store_id not in first, store_id in last))
+
+
+class StoreDue(BaseModel):
+    """When ``retry_due`` last requested a run of a store, and how often since something else fell due."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: AwareDatetime
+    times: int
+
+
+class Due(_Cursor):
+    """The cursor of ``retry_due``."""
+
+    format: Literal[1] = 1
+    stores: dict[str, StoreDue] = {}
+
+    def in_turn(self, store_ids: Iterable[str]) -> list[str]:
+        """Sort stores: whose last request lies furthest back comes first."""
+        return sorted(store_ids, key=lambda store_id: self.stores[store_id].at if store_id in self.stores else _NEVER)
+
+    def request(self, store_id: str, *, latest: datetime, now: datetime) -> str | None:
+        """Return the key of a run for what is due in a store, or None while one would come too early.
+
+        What is due at random moments is gathered for a while; what a run did not change is tried
+        again ever more rarely.
+
+        Args:
+            latest: when the last thing that is due fell due.
+            now: by this machine's clock.
+        """
+        known = self.stores.get(store_id)
+        times = 1
+        if known is not None:
+            same = latest <= known.at
+            if now < known.at + (wait_after(known.times) if same else FIRST_WAIT):
+                return None
+            times = known.times + 1 if same else 1
+        self.stores[store_id] = StoreDue(at=now, times=times)
+        return f"{store_id} due {latest.isoformat()} {times}"
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from sqlalchemy import text
+
+from fashion_pipeline.definitions import defs
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import ProductOutcome, product_id
+from fashion_pipeline.sinks.health import remember_run
+from fashion_pipeline.sinks.outcomes import publish_outcomes
+from fashion_pipeline.sinks.postgres import database
+from fashion_pipeline_tests.pipeline import Pipeline
+
+CHECKS = {"stores_read", "stores_listed", "stores_left_to_retry", "stores_refuse_as_usual", "stores_agree"}
+
+
+def examined(pipeline: Pipeline) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Run the job; return by check what it warns of, and its metadata."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("health").execute_in_process(instance=instance)
+    found = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert found.keys() == CHECKS
+    warned = {name: str(each.description) for name, each in found.items() if not each.passed}
+    return warned, {name: {key: entry.value for key, entry in each.metadata.items()} for name, each in found.items()}
+
+
+def stored(pipeline: Pipeline, store_id: str, *, refused: int, read_days_ago: float, overdue: int = 0) -> None:
+    """Let a store of ten products have been read, with so many refused now and none on the days before."""
+    now = datetime.now(UTC)
+
+    def outcome(number: int) -> ProductOutcome:
+        status = Status.REJECTED if number < refused else Status.FAILED if number < refused + overdue else Status.OK
+        return ProductOutcome(
+            store_id=store_id,
+            external_id=str(number),
+            product_id=product_id(store_id, str(number)),
+            title=f"Product {number}",
+            stage="fetched_images",
+            status=status,
+            reasons=() if status is Status.OK else (Reason.UNREACHABLE,),
+            next_retry_at=now - timedelta(days=1) if status is Status.FAILED else None,
+        )
+
+    async def write() -> None:
+        outcomes = [outcome(number) for number in range(10)]
+        read_at = (now - timedelta(days=read_days_ago)).isoformat()
+        async with database(pipeline.database_url) as engine:
+            for day in range(4, 0, -1):
+                before = [outcome(10)] * 10
+                await remember_run(
+                    engine, store_id=store_id, read_at=read_at, outcomes=before, now=now - timedelta(day)
+                )
+            await publish_outcomes(engine, store_id=store_id, outcomes=outcomes, now=now)
+
+    asyncio.run(write())
+
+
+def test_a_store_that_was_just_run_is_well(pipeline: Pipeline) -> None:
+    """After a run nothing is warned of, and each table names the store; without any run, that it was never read."""
+    warned, _ = examined(pipeline)
+    assert list(warned) == ["stores_read"]
+    pipeline.report()
+    warned, metadata = examined(pipeline)
+    assert warned == {}
+    (read,) = metadata["stores_read"]["hours since a store was read"].records
+    assert (read.data["store"], read.data["state"], read.data["hours"]) == (pipeline.store_id, "listed", 0.0)
+    (agrees,) = metadata["stores_agree"]["stores"].records
+    assert agrees.data["rows"] == agrees.data["points"] == len(pipeline.held().rows)
+    assert metadata["stores_left_to_retry"]["left"] == 0
+
+
+def test_each_store_that_is_not_well_is_named(pipeline: Pipeline) -> None:
+    """Old, refusing, late with retries, detached, paused, and different in both sinks: with what to do."""
+    pipeline.report()
+    described = json.loads((pipeline.folder / "stores.yaml").read_text())["stores"][0]
+    more = [{**described, "id": "old"}, {**described, "id": "resting", "paused": True}]
+    (pipeline.folder / "stores.yaml").write_text(json.dumps({"stores": [described, *more]}))
+    stored(pipeline, "old", refused=2, read_days_ago=3, overdue=1)
+    stored(pipeline, "resting", refused=0, read_days_ago=30)
+    stored(pipeline, "left-behind", refused=0, read_days_ago=1)
+
+    async def archive() -> None:
+        async with database(pipeline.database_url) as engine, engine.begin() as connection:
+            await connection.execute(
+                text("UPDATE products SET archived_at = now() WHERE id = (SELECT min(id::text) FROM products)::uuid")
+            )
+
+    asyncio.run(archive())
+    warned, metadata = examined(pipeline)
+    assert warned.keys() == CHECKS
+    assert "1 stores were not read to the end since their last but one sweep was due: old." in warned["stores_read"]
+    assert "1 stores left stores.yaml: left-behind." in warned["stores_listed"]
+    assert metadata["stores_listed"]["paused"] == "resting"
+    assert (
+        "1 of 1 products to be tried again are more than an hour late, in 1 stores: old."
+        in (warned["stores_left_to_retry"])
+    )
+    assert [row.data["product"] for row in metadata["stores_left_to_retry"]["sample"].records] == ["2"]
+    assert "1 stores refuse clearly more of their products than usual: old." in warned["stores_refuse_as_usual"]
+    assert f"PostgreSQL and Qdrant differ in 1 stores: {pipeline.store_id}." in warned["stores_agree"]
