@@ -5,9 +5,12 @@ Run as a program, it reads one JSON object a line, ``{"moment": …, "arguments"
 the fork's wait status. The moments:
 
 * ``start:<asset>``: the first moment inside that asset's function;
-* ``renamed:<asset>``: the moment after its table's new file has taken the old one's place.
+* ``renamed:<asset>``: the moment after its table's new file has taken the old one's place;
+* ``after:<seconds>``: whatever it is doing then; ``"signal"`` names another signal than 9;
+* ``never:``: it is left alone.
 
-The interpreter's own profiling hook watches for them: nothing of the program under test is replaced.
+The interpreter's own profiling hook watches for the first two: nothing of the program under test is
+replaced. ``"log"`` names a file that takes what the command prints.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from fashion_pipeline.cli import main as command_line
 from fashion_pipeline.embedding.load import import_open_clip
@@ -37,18 +41,37 @@ def main() -> None:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            run(request["moment"], request["arguments"], request["environment"])
+            run(request["moment"], request["arguments"], request["environment"], log=request.get("log"))
+        kind, _, moment = request["moment"].partition(":")
+        if kind == "after":
+            _send_after(child, float(moment), request.get("signal", signal.SIGKILL))
         print(os.waitpid(child, 0)[1], flush=True)  # noqa: T201 - the answer
 
 
-def run(moment: str, arguments: Sequence[str], environment: dict[str, str]) -> None:
+def _send_after(child: int, seconds: float, number: int) -> None:
+    """Send a signal to a child that is still running by then."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.005)
+    os.kill(child, number)
+
+
+def run(moment: str, arguments: Sequence[str], environment: dict[str, str], *, log: str | None = None) -> NoReturn:
     """Run the command line, and do not come back from the moment."""
     os.environ.update(environment)
     sys.argv = ["fashion-pipeline", *arguments]
     sys.stdin.close()
-    watch = _Watch(*moment.split(":"))
-    threading.setprofile(watch)
-    sys.setprofile(watch)
+    if log is not None:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    kind, asset = moment.split(":")
+    if kind in {"start", "renamed"}:
+        watch = _Watch(kind, asset)
+        threading.setprofile(watch)
+        sys.setprofile(watch)
     command_line()
 
 
