@@ -12,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from fashion_pipeline import __version__
+from fashion_pipeline import __version__, promotion, upkeep
 from fashion_pipeline.display import show_progress
 from fashion_pipeline.errors import (
     CollectionMismatch,
@@ -33,6 +34,7 @@ from fashion_pipeline.errors import (
     TableTooNew,
     UnreadableImage,
 )
+from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ DEMO_FOLDER = Path(".demo")
 
 def main() -> NoReturn:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's wish ends a run as Ctrl-C does
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -63,6 +66,7 @@ def main() -> NoReturn:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         _say("stopped; run the same command again to go on")
+        sys.unraisablehook = lambda _: None  # what the run left open is not news
         sys.exit(130)
     except FashionError as error:
         _say(str(error))
@@ -94,6 +98,8 @@ def cli(*, verbose: bool) -> None:
     logging.getLogger("fashion_pipeline").setLevel(logging.DEBUG if verbose else logging.INFO)
     for noisy in ("httpx", "httpcore", "huggingface_hub", "open_clip", "PIL", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if not verbose:  # what it says of generators that a stopped run left open concerns nobody
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
@@ -108,6 +114,19 @@ def init(folder: Path) -> None:
     for path in write_starter(folder):
         click.echo(f"Wrote {path}")
     click.echo("\n".join(next_steps(folder)))
+
+
+@cli.command()
+@click.argument("store", required=False)
+@click.option("--pictures", type=click.IntRange(0, 500), default=60, help="Products whose pictures are looked at.")
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=60.0, help="At most so many for each store.")
+@_json
+def doctor(store: str | None, *, pictures: int, seconds: float, as_json: bool) -> None:
+    """Find out what is wrong with every shop (or with STORE's): keys, REST API, clock, pictures."""
+    from fashion_pipeline.checkup.run import run_doctor
+
+    if not run_doctor(Settings.read(), store, pictures=pictures, seconds=seconds, as_json=as_json):
+        sys.exit(1)
 
 
 @cli.command()
@@ -324,9 +343,9 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     lines = store_lines(store_id, report, told)
     first, *rest = lines if "postgres_products" in result.counts else lines[:3]  # what stood before is not news
     click.echo("\n".join(["", click.style(first, bold=True), *rest, ""]), err=True)
-    if withheld := result.counts.get("postgres_products", {}).get("withheld"):
+    if waiting := sum(Reason.AWAITING_CONSENT in outcome.reasons for outcome in told.outcomes):
         click.echo(
-            f"  {withheld:,} products left at once and are kept until you agree: "
+            f"  {waiting:,} products would be removed and are kept until you agree: "
             f"fashion-pipeline ingest {store_id} --allow-removals",
             err=True,
         )
@@ -416,6 +435,9 @@ def _show_searches(stores: list[str], count: int = 3) -> None:
         for hit in _hits(outcome.store_id, product=outcome.external_id, image=None, limit=3, everywhere=True):
             click.echo(f"  {hit_line(hit)}", err=True)
 
+
+for _command in (upkeep.reconcile, upkeep.purge, upkeep.gc, promotion.model):
+    cli.add_command(_command)
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,8 @@ One base class for each way of catching::
     FashionError
     ├── ConfigurationError          wrong use: nothing was done, the command exits with 2
     │   ├── SettingsError           an environment variable, a path, a command-line argument
-    │   └── StoresFileError         stores.yaml, with file and line
+    │   ├── StoresFileError         stores.yaml, with file and line
+    │   └── StorePurged             the store was purged, and is not read any more
     ├── WebError                    one HTTP exchange; carries the outcome's ``reason``
     │   ├── BlockedAddress          the guard refused where the URL leads
     │   ├── BadUrl                  the URL cannot be asked for at all
@@ -13,6 +14,8 @@ One base class for each way of catching::
     │   ├── RefusedByHost           a status that says no (404, 410, 4xx)
     │   └── HostUnavailable         timeouts, resets, 429, 5xx                  [retryable]
     ├── UnreadableImage             bytes that no picture can be made of; carries the outcome's ``reason``
+    │   └── DecoderFailed           their decoder hung, crashed or ate memory    [retryable]
+    ├── DecoderUnavailable          no decoder can be started on this machine   [retryable]
     ├── ShopError                   a store as a whole cannot be read
     │   ├── ShopAuthError           401 and 403
     │   ├── ShopProtocolError       answers that are not WooCommerce's, or contradict themselves
@@ -60,6 +63,10 @@ class SettingsError(ConfigurationError):
 
 class StoresFileError(ConfigurationError):
     """``stores.yaml`` is wrong; the message starts with ``file:line``."""
+
+
+class StorePurged(ConfigurationError):
+    """A store was purged by hand, and must not come back by itself."""
 
 
 class WebError(FashionError):
@@ -130,6 +137,18 @@ class UnreadableImage(FashionError):
         self.width = width
         self.height = height
         self.image_format = image_format
+
+
+class DecoderFailed(UnreadableImage):
+    """The decoder of some bytes hung, crashed or needed too much memory; ``width`` and ``height`` are 0."""
+
+    retryable = True
+
+
+class DecoderUnavailable(FashionError):
+    """No process that decodes can be started."""
+
+    retryable = True
 
 
 class ShopError(FashionError):

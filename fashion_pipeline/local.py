@@ -54,7 +54,10 @@ log = logging.getLogger(__name__)
 
 WAIT_S = 60.0
 STOP_S = 30.0
+LOOK_S = 1.0
 POLL_S = 0.02
+ANOTHER_LIVES = 3
+"""Exit status of a supervisor that found another one."""
 RESTARTS = 5
 """How often a supervisor starts a server that died by itself, before it gives up."""
 
@@ -157,8 +160,7 @@ class _Cluster:
             if not _is_locked(self.root / "supervisor.lock"):
                 if started:
                     raise DatabaseUnavailable(self._trouble("ended at once"))
-                self._launch()
-                started = True
+                started = self._launch()
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailable(self._trouble(f"did not answer within {WAIT_S:g} s"))
             time.sleep(POLL_S)
@@ -177,8 +179,11 @@ class _Cluster:
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
-    def _launch(self) -> None:
-        """Start a supervisor, which outlives this process."""
+    def _launch(self) -> bool:
+        """Start a supervisor, which outlives this process; return False where there is one already.
+
+        Whoever was killed while it started one may have left it on its way.
+        """
         programs = self._programs()
         account = server_account(enter=[self.root], execute=programs / "postgres")
         if not (self.data / "PG_VERSION").exists():
@@ -204,8 +209,9 @@ class _Cluster:
                 },
                 check=False,
             )
-        if ended.returncode != 0:
+        if ended.returncode not in {0, ANOTHER_LIVES}:
             raise DatabaseUnavailable(self._trouble("could not be started"))
+        return ended.returncode == 0
 
     def _programs(self) -> Path:
         """Return the programs that fit the data: of its major version, or for no data yet, the newest."""
@@ -340,7 +346,10 @@ class _Supervisor:
     def run(self) -> None:
         """Detach, serve, and return when nobody needs the server any more."""
         alive = (self.root / "supervisor.lock").open("a")
-        self._wait_for(alive)  # not long: somebody may be looking whether it is held
+        try:
+            self._wait_for(alive, LOOK_S)  # somebody may be looking whether it is held
+        except BlockingIOError:
+            sys.exit(ANOTHER_LIVES)
         if os.fork():  # the lock goes with the child: when this process ends, the supervisor is known to live
             os._exit(0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -377,7 +386,11 @@ class _Supervisor:
         has got the number since.
         """
         with (self.root / "data.lock").open("a") as lock:
-            self._wait_for(lock)
+            try:
+                self._wait_for(lock, STOP_S)
+            except BlockingIOError:
+                self._say(f"processes of an earlier server are still alive and hold {lock.name}; giving up")
+                raise
             self._remove_stale_pids()
             return subprocess.Popen(  # noqa: S603 - the wheel's own program
                 [self.programs / "postgres", "-D", self.data, *self._options()],
@@ -398,14 +411,15 @@ class _Supervisor:
         }
         return [f"--{name}={value}" for name, value in settings.items()]
 
-    def _wait_for(self, lock: IO[str]) -> None:
-        deadline = time.monotonic() + STOP_S
+    @staticmethod
+    def _wait_for(lock: IO[str], seconds: float) -> None:
+        """Take a lock, or raise BlockingIOError after so long."""
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    self._say(f"processes of an earlier server are still alive and hold {lock.name}; giving up")
                     raise
                 time.sleep(POLL_S)
 

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     BAD_PRICE = "bad_price", "its price is not a decimal number"
     PRICE_OUT_OF_RANGE = "price_out_of_range", "its price is 100,000,000 or more"
     UNREADABLE = "unreadable", "the shop does not let it be read at present; what is known is kept"
+    PURGED = "purged", "it was purged here by hand, and nothing of it is kept"
 
     # Fetching its picture (fetched_images).
     BAD_URL = "bad_url", "the picture's address is not an http or https URL"
@@ -55,6 +56,9 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image", "what the address returned is not a picture"
     FORMAT_NOT_ALLOWED = "format_not_allowed", "the picture is not JPEG, PNG, WebP, GIF or AVIF"
     UNDECODABLE = "undecodable", "the picture's decoder gave up on it"
+    DECODER_TIMEOUT = "decoder_timeout", "the picture's decoder was not done in time"
+    DECODER_CRASHED = "decoder_crashed", "the picture's decoder crashed on it"
+    DECODER_MEMORY = "decoder_memory", "the picture's decoder needed more memory than it may use"
     TOO_MANY_PIXELS = "too_many_pixels", "the picture has more pixels than are safe to decode"
     TOO_SMALL = "too_small", "the picture's shorter side is too short"
     FILE_TOO_SMALL = "file_too_small", "the picture's file is too small"
@@ -63,7 +67,7 @@ class Reason(StrEnum):
 
     # Embedding it (embeddings), and keeping the sinks (qdrant_points, postgres_products).
     BLOB_MISSING = "blob_missing", "the picture's stored bytes are lost; they are fetched again"
-    AWAITING_CONSENT = "awaiting_consent", "so many products left at once that a person must agree (--allow-removals)"
+    AWAITING_CONSENT = "awaiting_consent", "it would leave, and a person must agree to that first (--allow-removals)"
 
     text: str
 

@@ -8,12 +8,12 @@ and a column that an older file lacks takes its field's default, so a new field 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from fashion_pipeline.outcomes import OK, Outcome, Status
+from fashion_pipeline.outcomes import OK, Outcome, Reason, Status, rejected
 
 SCHEMA_VERSION = 1
 
@@ -32,12 +32,16 @@ class Table(Generic[Row_co]):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture as the shop lists it: ``position`` 0 is the primary one."""
+    """A picture as the shop lists it: ``position`` 0 is the primary one.
+
+    ``variation_ids`` are the variations that the shop shows with it; with ``images: primary`` they are not read.
+    """
 
     image_id: str
     url: str
     position: int
     modified_at: datetime | None = None
+    variation_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,29 @@ class Product:
     outcome: Outcome = OK
 
 
+def buried(product: Product) -> Product:
+    """Return what is kept of a purged product: its id, and the dates by which the shop's listings are read."""
+    return replace(
+        product,
+        title="",
+        description="",
+        price_text="",
+        price=None,
+        product_url="",
+        in_stock=False,
+        password_protected=False,
+        categories=(),
+        images=(),
+        content_hash="",
+        outcome=rejected(Reason.PURGED),
+    )
+
+
+def is_buried(product: Product) -> bool:
+    """Whether a product was purged."""
+    return Reason.PURGED in product.outcome.reasons
+
+
 @dataclass(frozen=True, slots=True)
 class FetchedImage:
     """A picture of a publishable product, and where its bytes are.
@@ -85,7 +112,9 @@ class FetchedImage:
         last_good_sha256: the last bytes this picture had, or the one that was its product's first before
             it; what is shown while ``url`` fails.
         etag, last_modified: the host's validators, for conditional requests.
-        checked_at: when the host last confirmed or delivered the bytes.
+        checked_at: when the host last confirmed or delivered the bytes, or refused them.
+        older_sha256s: the bytes shown before ``sha256``, newest first: they stay in search while what is
+            now behind ``url`` cannot be judged for the moment.
     """
 
     external_id: str
@@ -100,6 +129,7 @@ class FetchedImage:
     last_modified: str | None
     checked_at: datetime | None
     outcome: Outcome
+    older_sha256s: tuple[str, ...] = ()
 
     @property
     def shown_sha256(self) -> str | None:
@@ -107,6 +137,12 @@ class FetchedImage:
         if self.outcome.ok:
             return self.sha256
         return self.last_good_sha256 if self.outcome.status is Status.FAILED else None
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The bytes that stand for this picture, and those that did before them, newest first."""
+        known = dict.fromkeys((self.shown_sha256, *self.older_sha256s))
+        return tuple(sha256 for sha256 in known if sha256 is not None)
 
     @property
     def stale(self) -> bool:
@@ -137,6 +173,11 @@ class JudgedImage:
     problem_detail: str
     measured_with: int
     outcome: Outcome
+
+    @property
+    def undecided(self) -> bool:
+        """Whether a decoder failed on these bytes, so that nothing is known of them yet."""
+        return self.outcome.status is Status.FAILED and Reason.BLOB_MISSING not in self.outcome.reasons
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,12 @@ def outcome_lines(outcome: ProductOutcome) -> list[str]:
     title = f"{outcome.external_id}  {outcome.title}"
     reasons = "; ".join(reason.text for reason in outcome.reasons)
     if outcome.status is Status.OK:
-        lines = [title, "  it is published" + (f", with an older picture: {reasons}" if reasons else "")]
+        how = "with an older picture"
+        if Reason.UNREADABLE in outcome.reasons:
+            how = "with what is known of it"
+        if Reason.AWAITING_CONSENT in outcome.reasons:
+            how = "until you agree to its removal"
+        lines = [title, "  it is published" + (f", {how}: {reasons}" if reasons else "")]
     else:
         how = "refused" if outcome.status is Status.REJECTED else "held up for now"
         lines = [title, f"  {how} {where.get(outcome.stage, outcome.stage)}: {reasons or outcome.detail or 'waiting'}"]

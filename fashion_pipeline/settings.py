@@ -74,6 +74,10 @@ class Store(BaseModel):
     url: str = Field(description="address of the shop, http or https, a sub-path included")
     consumer_key: SecretStr = Field(description="REST API key, as ${NAME_OF_A_VARIABLE}")
     consumer_secret: SecretStr = Field(description="REST API secret, as ${NAME_OF_A_VARIABLE}")
+    auth: Literal["auto", "query", "oauth1"] = Field(
+        "auto",
+        description="auto: Basic over https, OAuth over http; query, oauth1: where fashion-pipeline doctor advises it",
+    )
     currency: str | None = Field(None, description="ISO 4217 code; asked from the shop when absent")
     sweep: Annotated[str, AfterValidator(_cron)] = Field(
         DEFAULT_SWEEP, description="cron expression (UTC) of the full comparison"

@@ -75,13 +75,14 @@ def write_starter(folder: Path) -> tuple[Path, Path]:
 
 
 def next_steps(folder: Path) -> list[str]:
-    """Return what a person reads after ``write_starter``: three steps to the first products."""
+    """Return what a person reads after ``write_starter``: the steps to the first products."""
     here = folder.resolve() == Path.cwd()
     place = "" if here else f"cd {folder} && "
     return [
         f"1. Edit {folder / 'stores.yaml'}: give your shop an id and its url.",
         f"2. {place}cp .env.example .env, and put the shop's REST API key into .env.",
-        f"3. {place}fashion-pipeline ingest {STORE_ID} (with the id you gave it)",
+        f"3. {place}fashion-pipeline doctor {STORE_ID} (with the id you gave it): is all well?",
+        f"4. {place}fashion-pipeline ingest {STORE_ID}",
     ]
 
 

@@ -27,7 +27,7 @@ import time
 import types
 import typing
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -113,6 +113,18 @@ class Home:
     def vectors(self, fingerprint: str) -> Vectors:
         """The vectors of one model."""
         return Vectors(self.root / "vectors" / fingerprint)
+
+    def all_pixels(self) -> tuple[Pixels, ...]:
+        """The pixels of every version of the pixel pipeline that has left some."""
+        return tuple(Pixels(path) for path in _folders(self.root / "pixels"))
+
+    def all_vectors(self) -> tuple[Vectors, ...]:
+        """The vectors of every model that has made some; ``root.name`` is its fingerprint."""
+        return tuple(Vectors(path) for path in _folders(self.root / "vectors"))
+
+
+def _folders(root: UPath) -> list[UPath]:
+    return sorted((path for path in root.iterdir() if path.is_dir()), key=str) if root.exists() else []
 
 
 def put(path: UPath, data: bytes) -> None:
@@ -216,7 +228,7 @@ def read_table(path: UPath, row_type: type) -> Table[Any] | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    advice = "move it away and run the store again with --sweep: it is rebuilt from the shop and the blobs"
+    advice = "the store's next run makes it again, from the shop and the blobs"
     try:
         arrow = pq.read_table(pa.BufferReader(data))
         metadata = {key.decode(): value.decode() for key, value in (arrow.schema.metadata or {}).items()}
@@ -234,6 +246,14 @@ def read_table(path: UPath, row_type: type) -> Table[Any] | None:
         msg = f"{path} does not hold {row_type.__name__} rows ({error}); {advice}"
         raise DamagedFile(msg) from error
     return Table(rows, json.loads(metadata.get("fashion", "{}")))
+
+
+def set_aside(path: UPath) -> UPath:
+    """Move a file that cannot be read out of the way, for a person to look at, and return where it is now."""
+    aside = path.with_name(f"{path.name}.damaged")
+    aside.unlink(missing_ok=True)
+    path.rename(aside)
+    return aside
 
 
 Encode = Callable[[Any], Any]
@@ -315,9 +335,23 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store bytes and return their digest; bytes already there cost no write."""
         sha256 = sha256_hex(data)
+        path = self.path(sha256)
         if not self.exists(sha256):
-            put(self.path(sha256), data)
+            put(path, data)
+        elif isinstance(path, Path):
+            with contextlib.suppress(OSError):
+                os.utime(path)  # in use again: ``gc`` leaves alone what is young
         return sha256
+
+    def remove(self, sha256: str) -> int | None:
+        """Remove a blob and return its size in bytes; None where it is not there."""
+        path = self.path(sha256)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return None
+        return int(size)
 
     def exists(self, sha256: str) -> bool:
         """Whether a blob is there."""
@@ -393,7 +427,7 @@ class Place:
 
 
 class Vectors:
-    """Vectors of one model, in append-only Parquet parts; a part is never changed."""
+    """Vectors of one model, in append-only Parquet parts; a vector keeps its place until it is forgotten."""
 
     def __init__(self, root: UPath) -> None:
         self.root = root
@@ -419,19 +453,59 @@ class Vectors:
 
     def index(self) -> dict[str, Place]:
         """Where the vector of each digest lies; reads the digests only, not the vectors."""
+        places: dict[str, Place] = {}
+        for path, sha256s in self._digests().items():
+            places.update((sha256, Place(path.stem, index)) for index, sha256 in enumerate(sha256s) if sha256)
+        return places
+
+    def parts(self) -> dict[UPath, list[str]]:
+        """The digests whose vectors each file holds; a damaged file holds none."""
+        return {path: [sha256 for sha256 in sha256s if sha256] for path, sha256s in self._digests().items()}
+
+    def _digests(self) -> dict[UPath, list[str]]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        places: dict[str, Place] = {}
-        paths = sorted(self.root.glob("*.parquet"), key=str) if self.root.exists() else []
-        for path in paths:
+        found: dict[UPath, list[str]] = {}
+        for path in sorted(self.root.glob("*.parquet"), key=str) if self.root.exists() else []:
             try:
                 with path.open("rb") as file:
-                    sha256s = pq.read_table(file, columns=["sha256"])["sha256"].to_pylist()
+                    found[path] = pq.read_table(file, columns=["sha256"])["sha256"].to_pylist()
             except (pa.ArrowException, KeyError, OSError):
-                continue  # a damaged part has no vectors: they are embedded again
-            places.update((sha256, Place(path.stem, index)) for index, sha256 in enumerate(sha256s))
-        return places
+                found[path] = []  # a damaged part has no vectors: they are embedded again
+        return found
+
+    def forget(self, sha256s: Collection[str], *, part: str | None = None) -> int:
+        """Remove the vectors of some digests, of one part or of all, and return how many there were.
+
+        A part is written anew with zeros in their places, so that every other vector stays where tables
+        say that it lies; a part in which nothing is left is removed.
+        """
+        import io
+
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        forgotten, wanted = 0, frozenset(sha256s)
+        for path, names in self._digests().items():
+            if wanted.isdisjoint(names) or part not in {None, path.stem}:
+                continue
+            stay = [index for index, name in enumerate(names) if name and name not in wanted]
+            forgotten += sum(name in wanted for name in names)
+            if not stay:
+                path.unlink()
+                continue
+            vectors = np.zeros((len(names), VECTOR_SIZE), np.float32)
+            vectors[stay] = self.load([Place(path.stem, index) for index in stay])
+            columns = {
+                "sha256": pa.array([name if name and name not in wanted else "" for name in names]),
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), VECTOR_SIZE),
+            }
+            buffer = io.BytesIO()
+            pq.write_table(pa.table(columns), buffer, compression="zstd")
+            put(path, buffer.getvalue())
+        return forgotten
 
     def load(self, places: Sequence[Place]) -> np.ndarray:
         """Return ``float32[n, 768]``, in the order of ``places``.
@@ -457,6 +531,9 @@ class Vectors:
             except (pa.ArrowException, KeyError, OSError, ValueError, IndexError) as error:
                 msg = f"{path}: the vectors of this part cannot be read ({error}); remove it: they are embedded again"
                 raise DamagedFile(msg) from error
+        if not found.any(axis=1).all():
+            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its picture again"
+            raise DamagedFile(msg)
         return found
 
 

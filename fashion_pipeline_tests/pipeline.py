@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,32 @@ class Held:
     rows: dict[str, tuple[Any, ...]]
     points: dict[str, tuple[Any, ...]]
     archived: frozenset[str]
+
+
+def hear_interrupts() -> None:
+    """Undo what a shell does to programs in its background: they, and whatever they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def at_progress(happen: Callable[[], None], *, asset: str, finished: bool = False) -> Iterator[None]:
+    """Let something happen when a run tells that an asset has begun, or is done."""
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told = vars(record)
+            if told["asset"] == asset and (told["refused"] is not None) is finished:
+                happen()
+
+    log, watch = logging.getLogger("fashion_pipeline.progress"), Watch()
+    level = log.level
+    log.addHandler(watch)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(watch)
+        log.setLevel(level)
 
 
 class Pipeline:
@@ -95,6 +125,18 @@ class Pipeline:
             capture_output=True,
             text=True,
             check=False,
+        )
+
+    def started(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command line as a process of its own, and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "fashion_pipeline.cli", *arguments],
+            env={**os.environ, **self.environment},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=hear_interrupts,  # noqa: PLW1509 - one system call
         )
 
     def outcomes(self) -> tuple[Any, ...]:

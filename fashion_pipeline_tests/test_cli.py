@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,22 @@ def test_ingest_over_https_trusts_the_stores_own_authority(pipeline: Pipeline, t
         ran = secure.command("ingest", "atelier-nord", "--json")
         assert ran.returncode == 0, ran.stderr
         assert last_object(ran)["stores"]["atelier-nord"]["rows_written"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end a run that waits for its shop with one sentence and 130; the next run does the work."""
+    pipeline.shop("set", latency_s=2)
+    with pipeline.started("ingest", pipeline.store_id) as process:
+        while not pipeline.shop("asked")["asked"]:  # the next answer takes two seconds too
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, told = process.communicate()
+    assert process.returncode == 130
+    assert "stopped; run the same command again to go on" in told
+    assert "Traceback" not in told
+    pipeline.shop("set", latency_s=0)
+    assert pipeline.report()["rows_written"] > 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.report import InSinks, store_report
 from fashion_pipeline.settings import DEFAULT_SWEEP, Quality, Settings, Store
 from fashion_pipeline.shop.catalogue import ReadCounts
+from fashion_pipeline.shop.doctor.findings import Tried
+from fashion_pipeline.sinks.drift import Kind
 from fashion_pipeline.sinks.points import PointCounts
 from fashion_pipeline.sinks.postgres import RowCounts
 from fashion_pipeline_tests.sinks.tables import shop
@@ -68,6 +70,12 @@ def code(text: str) -> Iterator[str]:
         yield from part.splitlines() if position % 2 else re.findall(r"`([^`\n]+)`", part)
 
 
+def parameters(command: click.Command) -> list[click.Parameter]:
+    """Return the arguments and options of a command, and of those below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*command.params, *(parameter for each in below for parameter in each.params)]
+
+
 # --- nothing is missing -----------------------------------------------------------------------------
 
 
@@ -99,7 +107,9 @@ def test_every_command_is_documented_with_its_options(name: str) -> None:
     """Each command has a section in commands.md that names its arguments and every option."""
     section = sections(TEXTS["commands.md"])[name]
     assert f"fashion-pipeline {name}" in section
-    for parameter in COMMANDS[name].params:
+    for below in getattr(COMMANDS[name], "commands", ()):
+        assert f"fashion-pipeline {name} {below}" in section
+    for parameter in parameters(COMMANDS[name]):
         if isinstance(parameter, click.Argument):
             assert str(parameter.name).upper() in section
         else:
@@ -128,6 +138,14 @@ def test_every_key_of_the_json_objects_is_documented(tmp_path: Path) -> None:
     assert set(payload) <= set(rows(sections(TEXTS["assets.md"])["qdrant_points"]))
 
 
+def test_everything_that_the_doctor_tries_is_documented() -> None:
+    """Each row of the doctor's table is explained in commands.md, under its label and its name in JSON."""
+    found = rows(sections(TEXTS["commands.md"])["doctor"])
+    assert {tried.value: tried.label for tried in Tried}.items() <= {
+        name: cells[1] for name, cells in found.items()
+    }.items()
+
+
 def test_every_reason_is_documented_in_its_own_words() -> None:
     """Each reason has a row in outcomes.md with the words the command line prints, when it is tried again, and advice."""
     found = rows(TEXTS["outcomes.md"])
@@ -136,6 +154,11 @@ def test_every_reason_is_documented_in_its_own_words() -> None:
         assert found[reason.value][1] == reason.text
         assert all(found[reason.value][2:4]), reason
     assert {status.value for status in Status} <= set(rows(sections(TEXTS["outcomes.md"])["statuses"]))
+
+
+def test_every_kind_of_drift_is_documented() -> None:
+    """Whatever ``reconcile`` may print stands in a table."""
+    assert {kind.value for kind in Kind} <= set(rows(sections(TEXTS["how-it-works.md"])["drift"]))
 
 
 def test_every_asset_is_documented_with_what_it_counts() -> None:
@@ -231,7 +254,7 @@ def test_no_command_option_or_target_is_invented(page: str) -> None:
         typed = line.split(" #")[0]
         for name, rest in re.findall(r"\bfashion-pipeline (?:-v )?([a-z]+)([^|;]*)", typed):
             assert name in COMMANDS, line
-            known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
+            known = {option for parameter in parameters(COMMANDS[name]) for option in parameter.opts} | {"--help"}
             assert set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)) <= known, line
         assert set(re.findall(r"(?:^|[;&] *|\s)make ([a-z]+)\b", typed)) <= TARGETS, line
 
@@ -272,3 +295,16 @@ def test_every_error_shown_is_one_that_the_code_raises() -> None:
 def _words(text: str) -> list[str]:
     """Return the plain words of a sentence: no name, address or number."""
     return re.findall(r"(?<![\w/.:'\"$-])[a-z]{3,}(?![\w/.:='\"-])", text)
+
+
+@pytest.mark.parametrize("page", ["docs/reliability.md", "SECURITY.md"])
+def test_every_promise_names_a_test_that_exists(page: str) -> None:
+    """A promise is worth its test: each one that is named is there, and each row of the tables names one."""
+    tests = "\n".join(path.read_text("utf-8") for path in (CHECKOUT / "fashion_pipeline_tests").rglob("test_*.py"))
+    there = set(re.findall(r"^ *(?:async )?def (test_\w+)", tests, flags=re.MULTILINE))
+    text = (CHECKOUT / page).read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert named - there == set()
+    promises = [line for line in text.splitlines() if re.match(r"\| (?!promise|what happens|fault|--)", line)]
+    assert [line for line in promises if "`test_" not in line and not line.startswith("|---")] == []
+    assert len(promises) > 20

@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from fashion_pipeline import local
 from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, LockTimeout, SettingsError, VectorStoreError
 from fashion_pipeline.local import embedded_postgres, local_qdrant
 from fashion_pipeline.storage import Home, file_lock
@@ -153,6 +154,13 @@ def test_many_processes_may_start_it_at_once(home: Home) -> None:
         urls = {process.stdout.readline() for process in (first, second, third) if process.stdout is not None}
     assert len(urls) == 1
     assert urls != {""}
+
+
+def test_a_second_supervisor_leaves_the_first_alone(home: Home) -> None:
+    """One that a killed process left on its way is no obstacle: who starts another finds that it serves."""
+    with embedded_postgres(home) as url:
+        assert local._Cluster(home.local("postgres").absolute())._launch() is False
+        assert ask(url, "SELECT 1") == 1
 
 
 def test_data_of_another_major_version_is_refused(home: Home) -> None:

@@ -84,6 +84,20 @@ def test_a_published_product_with_an_older_picture_says_so() -> None:
     assert "  it is published, with an older picture: the picture's host answered with an error" in outcome_lines(stale)
 
 
+def test_a_published_product_that_is_not_read_at_present_says_so() -> None:
+    """A product of which the shop shows only a part is published with what is known of it."""
+    unread = replace(PUBLISHED, reasons=(Reason.UNREADABLE,), detail="its variations cannot be read: 500", attempts=1)
+    lines = outcome_lines(unread)
+    assert lines[1] == f"  it is published, with what is known of it: {Reason.UNREADABLE.text}"
+    assert lines[2] == "  its variations cannot be read: 500"
+
+
+def test_a_published_product_whose_removal_is_held_back_says_so() -> None:
+    """It is published until a person agrees, and the reason names what they would agree to."""
+    held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,), detail="the shop lists no product")
+    assert f"  it is published, until you agree to its removal: {Reason.AWAITING_CONSENT.text}" in outcome_lines(held)
+
+
 def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:
     """A row without its point, and a store that left stores.yaml, are seen at a glance."""
     first = status_lines("atelier-nord", InSinks(2, 1, EVERY), store=None)[0]

@@ -90,17 +90,18 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_the_next_steps_work_from_where_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another folder is entered before the commands that need it; the present one is not."""
+    assert f"cd {tmp_path} && fashion-pipeline doctor {STORE_ID}" in next_steps(tmp_path)[-2]
     assert f"cd {tmp_path} && fashion-pipeline ingest {STORE_ID}" in next_steps(tmp_path)[-1]
     monkeypatch.chdir(tmp_path)
     assert not any("cd " in step for step in next_steps(Path()))
 
 
 def test_init_writes_once_and_then_refuses(tmp_path: Path) -> None:
-    """The command prints three steps and exits with 0; again, it exits with 2."""
+    """The command prints four steps and exits with 0; again, it exits with 2."""
     command = [sys.executable, "-m", "fashion_pipeline.cli", "init", "--folder", str(tmp_path)]
     first = subprocess.run(command, capture_output=True, text=True, check=False)
     assert first.returncode == 0, first.stderr
-    assert [line[:2] for line in first.stdout.splitlines()[-3:]] == ["1.", "2.", "3."]
+    assert [line[:2] for line in first.stdout.splitlines()[-4:]] == ["1.", "2.", "3.", "4."]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "not overwritten" in again.stderr

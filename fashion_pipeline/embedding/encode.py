@@ -6,9 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fashion_pipeline.errors import DamagedFile
+from fashion_pipeline.errors import DamagedFile, UnreadableImage
 from fashion_pipeline.outcomes import Clock, Reason, failed
 from fashion_pipeline.records import EmbeddedImage, Table
 from fashion_pipeline.storage import Vectors
@@ -113,9 +114,9 @@ def embed_images(
 
     Args:
         sha256s: the bytes that passed the gate.
-        previous: this stage's last table; only its failures are read, for their retry counts.
+        previous: this stage's last table; only its failures are read, for their retry counts and times.
         vectors: the model's parts, shared by all stores: a vector made for one serves the others.
-        read_pixels: returns ``uint8[224, 224, 3]``; may raise FileNotFoundError or DamagedFile.
+        read_pixels: returns ``uint8[224, 224, 3]``; may raise FileNotFoundError, DamagedFile or UnreadableImage.
         encoder: called once, and only when something is to be embedded.
         embedded: told of the digests whose vectors have reached the disk.
         progress: told of (done, all).
@@ -128,13 +129,20 @@ def embed_images(
     wanted = sorted(set(sha256s))
     places = vectors.index()
     missing = [sha256 for sha256 in wanted if sha256 not in places]
-    counts = EmbedCounts()
-    before = {row.sha256: row.outcome for row in previous.rows} if previous else {}
+    known = {row.sha256: row for row in previous.rows} if previous else {}
+    before = {sha256: row.outcome for sha256, row in known.items()}
     rows = {
         sha256: EmbeddedImage(sha256, fingerprint, places[sha256].part, places[sha256].index)
         for sha256 in wanted
         if sha256 in places
     }
+    now = clock.now()
+    held = {
+        sha256: known[sha256] for sha256 in missing if sha256 in known and _must_wait(known[sha256], fingerprint, now)
+    }
+    rows |= held
+    counts = EmbedCounts(failed=len(held))
+    missing = [sha256 for sha256 in missing if sha256 not in held]
     waiting: list[tuple[str, np.ndarray]] = []
 
     def flush() -> None:
@@ -161,6 +169,10 @@ def embed_images(
                 outcome = failed(Reason.BLOB_MISSING, detail=str(error), before=before.get(sha256), now=clock.now())
                 rows[sha256] = EmbeddedImage(sha256, fingerprint, "", -1, outcome)
                 counts.failed += 1
+            except UnreadableImage as error:  # the gate could read it: another decoder, or one that failed
+                outcome = failed(error.reason, detail=str(error), before=before.get(sha256), now=clock.now())
+                rows[sha256] = EmbeddedImage(sha256, fingerprint, "", -1, outcome)
+                counts.failed += 1
         if pixels:
             waiting.extend(zip(readable, loaded.encode(np.stack(pixels)), strict=True))
         if len(waiting) >= CHECKPOINT_EVERY or time.monotonic() - flushed_at > CHECKPOINT_S:
@@ -169,3 +181,11 @@ def embed_images(
         progress(len(wanted) - len(missing), len(wanted))
     flush()
     return Table(tuple(rows[sha256] for sha256 in wanted), {"fingerprint": fingerprint}), counts
+
+
+def _must_wait(row: EmbeddedImage, fingerprint: str, now: datetime) -> bool:
+    """Whether a picture's decoder failed and is not to be tried yet; lost bytes may be back at any time."""
+    outcome = row.outcome
+    if row.fingerprint != fingerprint or outcome.ok or Reason.BLOB_MISSING in outcome.reasons:
+        return False
+    return outcome.next_retry_at is not None and outcome.next_retry_at > now

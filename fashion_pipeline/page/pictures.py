@@ -6,8 +6,8 @@ import base64
 from dataclasses import dataclass, field
 
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
-from fashion_pipeline.images.decode import decode
-from fashion_pipeline.images.thumbnail import encode_within, shrink
+from fashion_pipeline.images.thumbnail import encode_within
+from fashion_pipeline.images.workers import decoders
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.page.view import Picture
 from fashion_pipeline.storage import Blobs
@@ -48,16 +48,16 @@ class Thumbnails:
 
     def _make(self, sha256: str, size: Size, max_pixels: int) -> Picture:
         try:
-            decoded = decode(self.blobs.get(sha256), max_pixels=max_pixels)
+            shrunk = decoders().shrink(self.blobs.get(sha256), side_px=size.side_px, max_pixels=max_pixels)
         except (FileNotFoundError, DamagedFile):
             return Picture(missing="bytes not kept")
         except UnreadableImage as error:
             return Picture(missing=MISSING.get(error.reason, "cannot be shown"))
-        small = shrink(decoded.image, size.side_px)
+        small, original = shrunk.image, shrunk.original
         data = encode_within(small, "WEBP", max_bytes=size.max_bytes)
         return Picture(
             uri="data:image/webp;base64," + base64.b64encode(data).decode("ascii"),
             width=small.width,
             height=small.height,
-            alt=f"{decoded.width} by {decoded.height} pixels, {decoded.image_format}",
+            alt=f"{original.width} by {original.height} pixels, {original.image_format}",
         )

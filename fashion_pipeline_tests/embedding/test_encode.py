@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from fashion_pipeline.embedding.encode import Encoder, embed_images
-from fashion_pipeline.errors import DamagedFile
+from fashion_pipeline.errors import DamagedFile, DecoderFailed
 from fashion_pipeline.outcomes import Reason, Status, SystemClock
+from fashion_pipeline.records import EmbeddedImage, Table
 from fashion_pipeline.storage import Home, Vectors
 
 
@@ -62,7 +64,14 @@ def vectors(tmp_path: Path) -> Vectors:
     return Home(tmp_path).vectors("f" * 16)
 
 
-def embed(vectors: Vectors, sha256s: list[str], *, broken: dict[str, Exception] | None = None, **more: Any) -> Any:
+def embed(
+    vectors: Vectors,
+    sha256s: list[str],
+    *,
+    broken: dict[str, Exception] | None = None,
+    previous: Table[EmbeddedImage] | None = None,
+    **more: Any,
+) -> Any:
     loaded: list[Encoder] = []
     pixels: dict[str, np.ndarray] = dict(zip(sorted(set(sha256s)), pictures(len(set(sha256s))), strict=True))
 
@@ -77,7 +86,7 @@ def embed(vectors: Vectors, sha256s: list[str], *, broken: dict[str, Exception] 
 
     table, counts = embed_images(
         sha256s=sha256s,
-        previous=None,
+        previous=previous,
         fingerprint="f" * 16,
         vectors=vectors,
         read_pixels=read_pixels,
@@ -111,6 +120,19 @@ def test_an_unreadable_picture_fails_alone(vectors: Vectors) -> None:
     retry = outcomes["b"].next_retry_at
     assert retry is not None
     assert retry > datetime.now(UTC)
+
+
+def test_a_picture_whose_decoder_fails_waits_for_its_time(vectors: Vectors) -> None:
+    """A decoder that hangs again costs its deadline once a wait, not in every run; the others get their vectors."""
+    broken: dict[str, Exception] = {"b": DecoderFailed("30 s", reason=Reason.DECODER_TIMEOUT)}
+    table, counts, _ = embed(vectors, ["a", "b"], broken=broken)
+    failure = table.rows[1].outcome
+    assert (failure.status, failure.reasons, counts.failed) == (Status.FAILED, (Reason.DECODER_TIMEOUT,), 1)
+    again, counts, loads = embed(vectors, ["a", "b"], previous=table)
+    assert (again.rows, counts.embedded, counts.failed, loads) == (table.rows, 0, 1, 0)
+    due = replace(table.rows[1], outcome=replace(failure, next_retry_at=datetime.now(UTC)))
+    _, counts, _ = embed(vectors, ["a", "b"], previous=Table((table.rows[0], due)))
+    assert (counts.embedded, counts.failed) == (1, 0)
 
 
 def test_pixels_are_dropped_only_after_their_vectors_are_stored(vectors: Vectors) -> None:

@@ -19,7 +19,7 @@ from fashion_pipeline.page.gather import gather_page, plain, sentence, share_out
 from fashion_pipeline.page.view import PageView
 from fashion_pipeline.page.write import MAX_BYTES, write_page
 from fashion_pipeline.sinks.desired import FINAL_STAGE, ProductOutcome, product_id
-from fashion_pipeline.sinks.qdrant import ensure_collection, point_alias
+from fashion_pipeline.sinks.qdrant import ensure_collection, move_alias
 from fashion_pipeline.storage import Blobs, Home
 from fashion_pipeline_tests.images.drawing import checks, encode
 from fashion_pipeline_tests.page.markup import parse
@@ -76,7 +76,7 @@ def publish(client: QdrantClient, blobs: Blobs, outcomes: list[ProductOutcome]) 
         }  # fmt: skip
         point = qm.PointStruct(id=str(one.product_id), vector=vector_of(sha256).tolist(), payload=payload)
         client.upsert(collection, points=[point], wait=True)
-    point_alias(client, collection, live_rows=len(outcomes))
+    move_alias(client, collection)
 
 
 def state(outcomes: list[ProductOutcome], store_id: str = "atelier-nord", **run: Any) -> StoreState:
