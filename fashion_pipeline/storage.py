@@ -23,6 +23,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 import time
 import types
 import typing
@@ -85,6 +86,12 @@ class Home:
             )
             raise SettingsError(msg)
         return Path(str(self.root)) / name
+
+    def lock(self, name: str) -> Path:
+        """Path of a lock between the processes of this machine."""
+        if self.is_local:
+            return self.local(f"{name}.lock")
+        return Path(tempfile.gettempdir()) / f"fashion-pipeline-{self.id}" / f"{name}.lock"
 
     @cached_property
     def id(self) -> str:

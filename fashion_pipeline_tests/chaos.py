@@ -46,6 +46,7 @@ from fashion_pipeline_tests.qdrant_server import QdrantServer
 
 STORE = "atelier"
 PICTURES = 24
+HANGS_S = 300
 """Different pictures; further ones have the same bytes as one of these."""
 
 
@@ -159,7 +160,7 @@ class Chaos:
             try:
                 yield
             finally:
-                other.wait()
+                other.wait(HANGS_S)
 
     def _run(self, moment: str, *, sweep: bool, number: int = signal.SIGKILL) -> int:
         """Run the command line in a fork of the driver; return its wait status."""

@@ -41,3 +41,8 @@ def test_the_deployed_instance_has_the_limits_of_the_local_one() -> None:
     """What protects a store and the GPU is the same with ``dev`` as in a deployment."""
     deployed, local = yaml.safe_load(DEPLOYED.read_text("utf-8")), yaml.safe_load(INSTANCE)
     assert {name: deployed[name] for name in local} == local
+
+
+def test_no_pool_has_a_limit() -> None:
+    """A run that waits for a pool's slot keeps a processor busy, and a killed command line keeps the slot."""
+    assert yaml.safe_load(INSTANCE)["concurrency"]["pools"].keys() == {"granularity"}

@@ -197,34 +197,39 @@ def embeddings(
 
     fingerprint, passed = model.checkpoint().fingerprint, [row.sha256 for row in quality_passed.rows if row.outcome.ok]
     shown = asyncio.run(_shown_model(postgres))
-    if shown is not None and shown.fingerprint != fingerprint:
-        try:
-            embed_images(
-                sha256s=passed,
-                previous=None,
-                fingerprint=shown.fingerprint,
-                vectors=model.vectors(shown.fingerprint),
-                read_pixels=read_pixels,
-                encoder=lambda: model.encoder_of(shown.fingerprint, shown.name),
-                clock=run.clock,
-            )
-        except ModelError as error:
-            for log in (context.log, logger):  # the UI's, and the command line's
-                log.warning(
-                    "readers still see model %s, which cannot be had: what is new is not found until they see %s (%s)",
-                    *(shown, fingerprint, error),
+
+    def tell(sentence: str) -> None:
+        for log in (context.log, logger):  # the UI's, and the command line's
+            log.warning(sentence)
+
+    with model.in_turn(tell):
+        if shown is not None and shown.fingerprint != fingerprint:
+            try:
+                embed_images(
+                    sha256s=passed,
+                    previous=None,
+                    fingerprint=shown.fingerprint,
+                    vectors=model.vectors(shown.fingerprint),
+                    read_pixels=read_pixels,
+                    encoder=lambda: model.encoder_of(shown.fingerprint, shown.name),
+                    clock=run.clock,
                 )
-    table, counts = embed_images(
-        sha256s=passed,
-        previous=tables.previous(context),
-        fingerprint=fingerprint,
-        vectors=model.vectors(),
-        read_pixels=read_pixels,
-        encoder=model.encoder,
-        clock=run.clock,
-        embedded=pixels.drop,
-        progress=run.progress("embeddings"),
-    )
+            except ModelError as error:
+                tell(
+                    f"readers still see model {shown}, which cannot be had: what is new is not found until they see "
+                    f"{fingerprint} ({error})"
+                )
+        table, counts = embed_images(
+            sha256s=passed,
+            previous=tables.previous(context),
+            fingerprint=fingerprint,
+            vectors=model.vectors(),
+            read_pixels=read_pixels,
+            encoder=model.encoder,
+            clock=run.clock,
+            embedded=pixels.drop,
+            progress=run.progress("embeddings"),
+        )
     table = Table(table.rows, {**table.metadata, "model": model.checkpoint().name})
     sample = sample_vectors(table.rows, vectors=model.vectors(), fingerprint=table.metadata["fingerprint"])
     check = checks.vectors_sound(run.store.id, sample)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from fashion_pipeline.errors import FashionError, SettingsError, WeightsUnavailable, WrongModel
+from fashion_pipeline.errors import FashionError, LockTimeout, SettingsError, WeightsUnavailable, WrongModel
 from fashion_pipeline.local import embedded_postgres
 from fashion_pipeline.outcomes import Clock, SystemClock
 from fashion_pipeline.records import TABLES, Table
 from fashion_pipeline.settings import Settings, Store
-from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors, read_table
+from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors, file_lock, read_table
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -223,6 +224,33 @@ class ModelResource(dg.ConfigurableResource["ModelResource"]):
     _checkpoint: object = PrivateAttr(default=None)
     _encoder: object = PrivateAttr(default=None)
     _chosen_at: datetime | None = PrivateAttr(default=None)
+    _take_turn: Callable[[], None] | None = PrivateAttr(default=None)
+
+    @contextlib.contextmanager
+    def in_turn(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """While this lasts, no other run on this machine loads a model for the same device.
+
+        The turn begins when a model is loaded: a run without new pictures waits for nobody. It ends with its
+        process, however that ends. A limit of Dagster's pool would outlive a killed process, and a run that
+        waits for one keeps a processor busy (1.13.27), so the pool is for limits of your own.
+        """
+        settings = Settings.read()
+        device = self.device or settings.device
+        lock = functools.partial(file_lock, home().lock(f"model-{device.replace(':', '-')}"), what="the model's turn")
+        with contextlib.ExitStack() as held:
+
+            def take() -> None:
+                try:
+                    held.enter_context(lock(timeout_s=0))
+                except LockTimeout:
+                    tell(f"another run embeds on this machine (device {device}); this one goes on when that has ended")
+                    held.enter_context(lock(timeout_s=math.inf))
+
+            self._take_turn = functools.cache(take)
+            try:
+                yield
+            finally:
+                self._take_turn = self._encoder = None
 
     def checkpoint(self) -> "Checkpoint":
         """Find the weights and their fingerprint; a run keeps the one it began with."""
@@ -275,6 +303,8 @@ class ModelResource(dg.ConfigurableResource["ModelResource"]):
                 raise WrongModel(msg)
             return checkpoint
 
+        if self._take_turn is not None:
+            self._take_turn()
         settings = Settings.read()
         encoder = load_encoder(
             found(),

@@ -27,7 +27,6 @@ nux:
   enabled: false
 concurrency:
   pools:
-    default_limit: 1
     granularity: op
   runs:
     max_concurrent_runs: 4

@@ -21,6 +21,14 @@ from fashion_pipeline_tests.wire import Wire
 
 ROOM = 2_000_000
 
+HOLD = """
+import sys
+from fashion_pipeline.storage import Home, file_lock
+with file_lock(Home(sys.argv[1]).lock("model-auto"), timeout_s=0, what="the model's turn"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
 
 def test_a_run_that_meets_a_full_disk_says_so_and_the_next_one_goes_on(pipeline: Pipeline) -> None:
     """The run fails with the bytes it needed, what was read before stays, and with room the product arrives."""
@@ -107,3 +115,19 @@ def test_postgres_that_goes_away_between_two_steps_ends_the_run_and_the_next_goe
     assert len(held.rows) > 3
     assert did(pipeline.report(sweep=True)) == {}
     wire.close()
+
+
+def test_a_run_that_is_killed_while_it_embeds_frees_the_model_for_another(pipeline: Pipeline) -> None:
+    """The other one has said for whom it waits, without asking Dagster again and again, and then goes on."""
+    command = [sys.executable, "-c", HOLD, str(pipeline.home.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as embedding:
+        assert embedding.stdout is not None
+        assert embedding.stdout.readline() == "held\n"
+        with pipeline.started("ingest", pipeline.store_id) as waiting:
+            assert waiting.stderr is not None
+            assert any("another run embeds on this machine" in line for line in waiting.stderr)
+            assert waiting.poll() is None
+            embedding.kill()
+            waiting.communicate()
+            assert waiting.returncode == 0
+    assert len(pipeline.held().rows) == len(pipeline.held().points) > 0
