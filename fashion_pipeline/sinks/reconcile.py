@@ -53,9 +53,9 @@ def guard_removals(
         allow: whether a person has agreed.
     """
     told = {outcome.external_id: _is_evidence(outcome) for outcome in outcomes}
-    kept = frozenset(external_id for external_id in leaving if not told.get(external_id, True))
     unknown = frozenset(leaving) - told.keys()
-    refused = frozenset(leaving) - kept - unknown
+    refused = frozenset(external_id for external_id in leaving if told.get(external_id))
+    kept = frozenset(leaving) - refused - unknown
     limit = max(FREE_REMOVALS, int(FREE_SHARE * (live + recently_archived)))
     if allow:
         return Removals(archived=refused | unknown, kept=kept)

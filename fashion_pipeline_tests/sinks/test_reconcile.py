@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from fashion_pipeline.sinks.reconcile import (
     AppliedPoint,
     PointId,
     PointPlan,
+    Removals,
+    as_shown,
     await_consent,
     guard_removals,
     plan_points,
 )
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, shop
+from fashion_pipeline.storage import Place
+from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, sha, shop
 
 
 def trashed(external_ids: Iterable[str]) -> list[ProductOutcome]:
@@ -60,6 +64,18 @@ def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
     assert held.archived | held.withheld == set(names)
 
 
+def test_what_nothing_speaks_against_stays() -> None:
+    """A failing picture and a product the shop hides at present are kept, even by consent; only the refused count."""
+    gone, failing, hidden = trashed(["1", "2", "3"])
+    failing = replace(failing, status=Status.FAILED, reasons=(Reason.HTTP_ERROR,))
+    outcomes = [gone, failing, replace(hidden, reasons=(Reason.UNREADABLE,))]
+    guard = partial(guard_removals, ["1", "2", "3", "no table knows it"], outcomes, live=10)
+    refused, unknown, kept = frozenset("1"), frozenset(["no table knows it"]), frozenset("23")
+    assert guard(recently_archived=2, allow=False) == Removals(archived=refused, withheld=unknown, kept=kept)
+    assert guard(recently_archived=9, allow=False) == Removals(withheld=refused | unknown, kept=kept)
+    assert guard(recently_archived=9, allow=True) == Removals(archived=refused | unknown, kept=kept)
+
+
 @given(st.sets(st.text(max_size=3)), st.integers(0, 50), st.integers(0, 50))
 def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: int) -> None:
     """A person's word is stronger than any number."""
@@ -69,11 +85,20 @@ def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: in
 
 def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> None:
     """The reason comes first, the product's own reasons stay, and a product no table knows is told of too."""
-    outcomes = shop(tmp_path, 1).desired().outcomes
-    told = await_consent(outcomes, ["1", "99"], store_id="atelier-nord")
-    assert [outcome.external_id for outcome in told] == ["1", "99"]
-    assert all(outcome.reasons[0] is Reason.AWAITING_CONSENT for outcome in told)
-    assert told[1].status is Status.REJECTED
+    outcomes = shop(tmp_path, 2).desired().outcomes
+    first, second, unknown = await_consent(outcomes, ["1", "99"], store_id="atelier-nord")
+    assert first == replace(outcomes[0], reasons=(Reason.AWAITING_CONSENT, *outcomes[0].reasons))
+    assert second == outcomes[1]
+    assert unknown == ProductOutcome(
+        store_id="atelier-nord",
+        external_id="99",
+        product_id=product_id("atelier-nord", "99"),
+        title="",
+        stage="postgres_products",
+        status=Status.REJECTED,
+        reasons=(Reason.AWAITING_CONSENT,),
+        detail="the shop's table does not know it any more",
+    )
 
 
 def applied(made: Shop) -> dict[PointId, AppliedPoint]:
@@ -113,3 +138,29 @@ def test_a_point_goes_with_its_row_and_not_before(tmp_path: Path) -> None:
     assert kept == PointPlan()
     deleted = plan_points(made.desired().points, there, live=[])
     assert deleted.deletes == (gone,)
+
+
+def test_a_strangers_points_go_too(tmp_path: Path) -> None:
+    """Whatever else names the store is deleted, a point whose id is a number among them."""
+    made = shop(tmp_path, 1)
+    there = applied(made)
+    gone = made.desired().products[0].id
+    plan = plan_points((), there | {7: AppliedPoint(7, None, None, None, None)}, live=())
+    assert set(plan.deletes) == {7, gone}
+
+
+def test_readers_of_another_model_see_what_it_can_show(tmp_path: Path) -> None:
+    """A picture it has no vector of leaves the one it has, marked stale; a product that is new has no point there."""
+    _new, strange, stale, embedded = desired = shop(tmp_path, 4).desired().points
+    old = "0" * 16
+    there: dict[PointId, AppliedPoint] = {
+        strange.point_id: AppliedPoint(strange.point_id, None, sha("older"), FINGERPRINT, None),
+        stale.point_id: AppliedPoint(stale.point_id, None, sha("older"), old, None),
+    }
+    place = Place("part", 5)
+    shown = as_shown(desired, there, fingerprint=old, places={embedded.sha256: place})
+    assert [point.point_id for point in shown] == [stale.point_id, embedded.point_id]
+    assert [point.sha256 for point in shown] == [sha("older"), embedded.sha256]
+    assert shown[1].place == place
+    told = [(point.payload["fingerprint"], point.payload["image_sha256"], point.payload["stale"]) for point in shown]
+    assert told == [(old, sha("older"), True), (old, embedded.sha256, False)]
