@@ -156,21 +156,36 @@ def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -
             "delete it (the next run fills a new one from the stored vectors) or use another Qdrant"
         )
         raise CollectionMismatch(msg)
-    owner = (info.config.metadata or {}).get("home_id")
-    if owner is None:
+    if _owner(name, info, home_id) is None:
         client.update_collection(name, metadata={"home_id": home_id})
-    elif owner != home_id:
+    if not is_local(client):  # local mode has no payload indexes
+        for field, schema in _indexes().items():
+            if field not in info.payload_schema:
+                client.create_payload_index(name, field, field_schema=schema, wait=True)
+    return name
+
+
+def check_owner(client: QdrantClient, home_id: str) -> None:
+    """See that no collection of ours belongs to another home, before anything is concluded from what they hold.
+
+    Raises:
+        CollectionMismatch: one does.
+    """
+    for name in collections(client):
+        _owner(name, client.get_collection(name), home_id)
+
+
+def _owner(name: str, info: qm.CollectionInfo, home_id: str) -> str | None:
+    """Return the id of the home that a collection belongs to, which is this one; None for nobody's."""
+    owner = (info.config.metadata or {}).get("home_id")
+    if owner not in {None, home_id}:
         msg = (
             f"Qdrant's collection {name} belongs to another home, {owner} (this one is {home_id}): set FASHION_HOME "
             "to that home, or FASHION_QDRANT_URL to another Qdrant; if that home is lost and this one replaces it, "
             f'write {{"id": "{owner}"}} into home.json under FASHION_HOME'
         )
         raise CollectionMismatch(msg)
-    if not is_local(client):  # local mode has no payload indexes
-        for field, schema in _indexes().items():
-            if field not in info.payload_schema:
-                client.create_payload_index(name, field, field_schema=schema, wait=True)
-    return name
+    return None if owner is None else str(owner)
 
 
 def _indexes() -> dict[str, qm.PayloadSchemaType | qm.KeywordIndexParams]:

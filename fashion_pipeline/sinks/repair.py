@@ -6,8 +6,8 @@ run: rows in one transaction, then points, then a second look that must find not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -33,7 +33,14 @@ from fashion_pipeline.sinks.points import (
     strays,
 )
 from fashion_pipeline.sinks.postgres import apply_rows, live_counts
-from fashion_pipeline.sinks.qdrant import PREFIX, alias_target, collection_name, collections, ensure_collection
+from fashion_pipeline.sinks.qdrant import (
+    PREFIX,
+    alias_target,
+    check_owner,
+    collection_name,
+    collections,
+    ensure_collection,
+)
 from fashion_pipeline.sinks.reconcile import PointPlan, Removals, as_shown
 from fashion_pipeline.storage import Home, read_table
 
@@ -49,7 +56,18 @@ class Sinks:
 
     home: Home
     engine: AsyncEngine
-    qdrant: OpenQdrant
+    open_qdrant: OpenQdrant
+
+    @contextmanager
+    def qdrant(self) -> Iterator[QdrantClient]:
+        """Open Qdrant; what it holds of another home is none of ours to compare, repair or remove.
+
+        Raises:
+            CollectionMismatch: a collection belongs to another home.
+        """
+        with self.open_qdrant() as client:
+            check_owner(client, self.home.id)
+            yield client
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ async def test_a_points_payload_that_lies_does_not_save_it(sinks: Sinks) -> None
 
 async def test_a_purge_that_was_cut_off_is_finished_by_the_next(sinks: Sinks) -> None:
     """With Qdrant down the tombstone stands and the tables tell what is left; the next purge removes it."""
-    down = replace(sinks, qdrant=partial(_dead, sinks.home))
+    down = replace(sinks, open_qdrant=partial(_dead, sinks.home))
     for purge in (partial(purge_product, external_id="4"), purge_store):
         with pytest.raises(VectorStoreUnavailable):
             await purge(down, store_id=NORTH, now=NOW)

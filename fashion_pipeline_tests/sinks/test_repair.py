@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from fashion_pipeline.errors import CollectionMismatch
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.sinks.desired import product_id
@@ -231,6 +233,14 @@ async def test_points_of_a_store_that_nothing_knows_are_strays(kept: Kept) -> No
         assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
         assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {}
         assert alias_target(client) == COLLECTION
+
+
+async def test_another_homes_points_are_not_taken_for_strays(kept: Kept, tmp_path: Path) -> None:
+    """With FASHION_QDRANT_URL naming somebody else's Qdrant, all points there are of stores that nothing knows."""
+    ours = Sinks(Home(tmp_path / "another"), kept.sinks.engine, kept.sinks.open_qdrant)
+    with pytest.raises(CollectionMismatch, match="belongs to another home"), ours.qdrant() as client:
+        inspect_strays(client, [], repair=True)
+    assert not (await kept.reconcile()).before
 
 
 async def test_every_occurrence_is_counted_and_a_few_are_named(kept: Kept) -> None:
