@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fashion_pipeline.records import TABLES, Table
+from fashion_pipeline.records import TABLES, Product, Table, buried
 from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.alias import show_when_complete
 from fashion_pipeline.sinks.desired import Desired, DesiredPoint, desired_state, product_id
@@ -42,6 +42,7 @@ from fashion_pipeline.sinks.qdrant import (
     ensure_collection,
 )
 from fashion_pipeline.sinks.reconcile import PointPlan, Removals, as_shown
+from fashion_pipeline.sinks.tombstones import purged_products
 from fashion_pipeline.storage import Home, read_table
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ async def inspect_store(
 
     Raises:
         DamagedFile: a table cannot be read.
+        StorePurged: it was purged, and some of it is left: purge it again.
         DatabaseError, VectorStoreError: a sink cannot be asked.
     """
     return (await _look(sinks, store, now=now, vectors=vectors, allow_removals=allow_removals)).drift
@@ -141,6 +143,7 @@ async def reconcile_store(
 
     Raises:
         DamagedFile: a table, or a vector that has to be sent, cannot be read.
+        StorePurged: as ``inspect_store``.
         DatabaseError, VectorStoreError: a sink cannot be asked, or refuses.
     """
     found = await _look(sinks, store, now=now, vectors=vectors, allow_removals=allow_removals)
@@ -160,6 +163,7 @@ async def _look(sinks: Sinks, store: Store, *, now: datetime, vectors: bool, all
         if rows or points:
             found.drift.note(Kind.NO_TABLES, ", ".join(missing), times=max(rows, points))
         return found
+    tables["raw_products"] = await _without_purged(sinks, store, tables["raw_products"])
     found.fingerprint = tables["embeddings"].metadata.get("fingerprint", "")  # type: ignore[union-attr]
     found.desired = desired = _desired(store, tables, found.fingerprint)
     found.staying = await inspect_rows(
@@ -226,6 +230,13 @@ def _look_at(
     )
     found.parts.append(_Part(collection, points, digest, plan))
     return present
+
+
+async def _without_purged(sinks: Sinks, store: Store, products: Table[Product] | None) -> Table[Product]:
+    """Return the products with what a purge, which may have been cut off, has left of those that were purged."""
+    purged = await purged_products(sinks.engine, store.id)
+    rows, metadata = ((), {}) if products is None else (products.rows, products.metadata)
+    return Table(tuple(buried(row) if row.external_id in purged else row for row in rows), metadata)
 
 
 def _desired(store: Store, tables: Mapping[str, Table[Any] | None], fingerprint: str) -> Desired:

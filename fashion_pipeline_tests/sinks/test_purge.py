@@ -17,12 +17,14 @@ from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import read_outcomes
-from fashion_pipeline.sinks.postgres import database
+from fashion_pipeline.sinks.points import purge_points
+from fashion_pipeline.sinks.postgres import database, purge_rows
 from fashion_pipeline.sinks.purge import Purged, exhume, is_known, purge_product, purge_store
 from fashion_pipeline.sinks.qdrant import ALIAS, ensure_collection, vector_store
 from fashion_pipeline.sinks.repair import Sinks, inspect_store, reconcile_store
-from fashion_pipeline.sinks.tombstones import lift_tombstone, purged_products, purged_stores
+from fashion_pipeline.sinks.tombstones import lift_tombstone, purged_products, purged_stores, set_tombstone
 from fashion_pipeline.storage import Home, read_table
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
 
@@ -126,6 +128,25 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next(sinks: Sinks) ->
     done = await purge_store(sinks, NORTH, now=NOW)
     assert (done.rows, done.points, done.pictures, done.tables) == (4, 5, 3, 4)
     assert await numbers(sinks, NORTH) == (0, 0, 0)
+
+
+async def test_a_repair_brings_nothing_back_whose_purge_was_cut_off(sinks: Sinks) -> None:
+    """The tables still have it, the sinks no more: nothing of a product is written again, and a store is refused."""
+    for purged in ("4", None):
+        await set_tombstone(sinks.engine, NORTH, purged, now=NOW)
+        with sinks.qdrant() as client:
+            purge_points(client, NORTH, product=None if purged is None else product_id(NORTH, purged))
+        await purge_rows(sinks.engine, NORTH, purged)
+        if purged is not None:
+            assert not (await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)).left
+            assert await numbers(sinks, NORTH) == (3, 4, 4)
+            (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id=purged)
+            assert (told.title, told.reasons, told.in_postgres) == ("", (Reason.PURGED,), False)
+    with pytest.raises(StorePurged):
+        await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)
+    assert await numbers(sinks, NORTH) == (0, 0, 0)
+    await purge_store(sinks, NORTH, now=NOW)
+    assert not await inspect_store(sinks, store(NORTH), now=NOW)
 
 
 async def test_tombstones_stand_until_they_are_lifted(sinks: Sinks) -> None:
