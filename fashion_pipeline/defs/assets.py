@@ -367,7 +367,9 @@ async def qdrant_points(
                     full=run.sweep,
                 )
             wanted = await want(engine, Model(fingerprint, embeddings.metadata.get("model", "")), model.chosen_at)
-            moved = show_when_complete(client, collection, live=await live_counts(engine), wanted=wanted)
+            moved = shown == collection or show_when_complete(
+                client, collection, live=await live_counts(engine), wanted=wanted
+            )
             await remember_shown(engine, fingerprint if moved else str(shown).removeprefix(PREFIX))
             agreement = await sample_sinks(
                 engine, client, collection=collection, fingerprint=fingerprint, store_id=run.store.id

@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.records import TABLES, Product, Table, buried
 from fashion_pipeline.settings import Store
-from fashion_pipeline.sinks.alias import show_when_complete
 from fashion_pipeline.sinks.desired import Desired, DesiredPoint, desired_state, product_id
 from fashion_pipeline.sinks.drift import Drift, Kind
 from fashion_pipeline.sinks.inspection import inspect_points, inspect_rows
@@ -40,6 +39,7 @@ from fashion_pipeline.sinks.qdrant import (
     collection_name,
     collections,
     ensure_collection,
+    move_alias,
 )
 from fashion_pipeline.sinks.reconcile import PointPlan, Removals, as_shown
 from fashion_pipeline.sinks.tombstones import purged_products
@@ -264,7 +264,6 @@ async def _repair(
     await publish_outcomes(
         sinks.engine, store_id=store.id, outcomes=desired.outcomes, withheld=counts.withheld, now=now
     )
-    live = await live_counts(sinks.engine)
     with sinks.qdrant() as client:
         for part in found.parts:
             fingerprint = part.collection.removeprefix(PREFIX)
@@ -273,7 +272,8 @@ async def _repair(
             carry_out(client, part.plan, collection=collection, store_id=store.id, vectors=vectors)
             if store_points(client, store.id, collection) == len(part.points):
                 set_digest(client, collection, store.id, part.digest)
-        show_when_complete(client, collection_name(found.fingerprint), live=live, wanted=False)
+        if alias_target(client) is None:
+            move_alias(client, collection_name(found.fingerprint))
     await mark_in_qdrant(sinks.engine, store_id=store.id, present=found.present)
 
 

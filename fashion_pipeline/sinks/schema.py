@@ -75,6 +75,7 @@ product_outcomes = Table(
     Column("in_qdrant", Boolean(), server_default=false(), nullable=False),
     Column("updated_at", DateTime(timezone=True), server_default=func.now(), nullable=False),
     PrimaryKeyConstraint("store_id", "external_id", name="product_outcomes_pkey"),
+    Index("product_outcomes_next_retry_at_idx", "next_retry_at", postgresql_where=text("next_retry_at IS NOT NULL")),
 )
 """How far every product came, and why it stopped there."""
 
