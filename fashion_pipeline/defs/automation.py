@@ -29,17 +29,17 @@ def is_sweep(run: dg.DagsterRun) -> bool:
 
 
 def runnable(listed: Mapping[str, Store], *, busy: set[str]) -> dict[str, Store]:
-    """Return the stores that may be run by themselves: not paused, and no run of theirs is under way or waits."""
+    """Return the stores that may be run by themselves: neither paused nor busy."""
     return {store_id: store for store_id, store in listed.items() if not store.paused and store_id not in busy}
 
 
-def unfinished_stores(instance: dg.DagsterInstance) -> set[str]:
-    """Return the stores that a run is under way or queued for, whatever started it."""
+def unfinished_stores(instance: dg.DagsterInstance, *, sweeps: bool = False) -> set[str]:
+    """Return the stores that a run (or with ``sweeps``, a sweep) is under way or queued for, whatever started it."""
     from dagster import DagsterRunStatus as RunStatus
 
     unfinished = [RunStatus.QUEUED, RunStatus.NOT_STARTED, RunStatus.STARTING, RunStatus.STARTED, RunStatus.CANCELING]
     runs = instance.get_runs(dg.RunsFilter(statuses=unfinished))
-    return {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags}
+    return {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags and (is_sweep(run) or not sweeps)}
 
 
 def missing_partitions(instance: dg.DagsterInstance, listed: Mapping[str, Store]) -> list[str]:
@@ -74,10 +74,11 @@ def _sweep(cron: str) -> dg.ScheduleDefinition:
     )
     def sweep(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         listed = Settings.read().store_list()
-        ready = runnable(listed, busy=unfinished_stores(context.instance))
+        # Another run is waited for: a store that always has news would else never be swept.
+        ready = runnable(listed, busy=unfinished_stores(context.instance, sweeps=True))
         due = {store_id: store for store_id, store in ready.items() if store.sweep == cron}
         if not due:
-            return dg.SkipReason("no store is due: they are paused, or a run of theirs is under way")
+            return dg.SkipReason("no store is due: they are paused, or their last sweep is still under way")
         if missing := missing_partitions(context.instance, due):
             context.instance.add_dynamic_partitions("stores", missing)
         at = context.scheduled_execution_time.isoformat()

@@ -45,21 +45,25 @@ def test_stores_with_one_time_share_a_schedule(pipeline: Pipeline) -> None:
         assert swept(schedules["sweep_0_3_x_x_x"], instance) == ["b"]
 
 
-def test_a_sweep_leaves_out_who_is_paused_and_who_is_being_run(pipeline: Pipeline) -> None:
-    """Sweeps do not pile up behind a run that is under way, whatever started it; the others are swept."""
+def test_a_sweep_leaves_out_who_is_paused_and_who_is_being_swept(pipeline: Pipeline) -> None:
+    """Sweeps do not pile up behind each other; one that meets another run of its store waits until that ends."""
     described(pipeline, a=None, b=None, c=None)
     text = json.loads((pipeline.folder / "stores.yaml").read_text())
     text["stores"][0]["paused"] = True
     (pipeline.folder / "stores.yaml").write_text(json.dumps(text))
     (schedule,) = sweep_schedules()
     with dg.DagsterInstance.local_temp() as instance:
-        run = instance.create_run_for_job(
-            defs.resolve_implicit_global_asset_job_def(),
-            tags={"dagster/partition": "b"},
-            status=dg.DagsterRunStatus.STARTED,
+        sweep, _ = (
+            instance.create_run_for_job(
+                defs.resolve_implicit_global_asset_job_def(),
+                run_config=config,
+                tags={"dagster/partition": store_id},
+                status=dg.DagsterRunStatus.STARTED,
+            )
+            for store_id, config in (("b", SWEEP), ("c", {}))
         )
         assert swept(schedule, instance) == ["c"]
-        instance.report_run_canceled(run)
+        instance.report_run_canceled(sweep)
         assert swept(schedule, instance) == ["b", "c"]
 
 
