@@ -136,18 +136,18 @@ async def _read_until_believed(shop: Pages, status: str, *, done: int, tell: Pro
 
 async def _read(shop: Pages, status: str, *, done: int, tell: Progress) -> _Pass:
     first = await shop.page(_params(shop, status, 1))
-    pages = [first]
-    if first.total is None:
+    pages, total = [first], first.total
+    if total is None:
         return await _read_without_total(shop, status, first)
-    tell(done + len(first.rows), done + first.total)
+    tell(done + len(first.rows), done + total)
 
     async def ask(number: int) -> Page:
         page = await shop.page(_params(shop, status, number))
         pages.append(page)
-        tell(done + sum(len(each.rows) for each in pages), done + (first.total or 0))
+        tell(done + sum(len(each.rows) for each in pages), done + total)
         return page
 
-    numbers = range(2, -(-first.total // shop.per_page) + 1)
+    numbers = range(2, -(-total // shop.per_page) + 1)
     in_order = (first, *await at_once([partial(ask, number) for number in numbers]))
     return _Pass(in_order, _doubt(shop, in_order), _moved(in_order), _alike(in_order))
 
