@@ -152,7 +152,13 @@ class DecoderUnavailable(FashionError):
 
 
 class ShopError(FashionError):
-    """A store as a whole cannot be read."""
+    """A store as a whole cannot be read.
+
+    Attributes:
+        retry_after_s: seconds the shop asked us to wait, where it did.
+    """
+
+    retry_after_s: float | None = None
 
 
 class ShopAuthError(ShopError):

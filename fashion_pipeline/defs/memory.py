@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from fashion_pipeline.outcomes import LONGEST_RETRY_S
+
 FIRST_WAIT = timedelta(minutes=5)
 LONGEST_WAIT = timedelta(hours=6)
 
@@ -39,6 +41,7 @@ class StoreNews(BaseModel):
     Attributes:
         at: the shop's clock at its last answer.
         rows: what it answered then; a row that is not among them is news.
+        quiet_until: until when the shop asked to be left alone.
         failures: runs that failed since the last that succeeded.
         failed_at, failed_run: the last of these.
         sweep: one of these was a sweep, so that the next is one too.
@@ -49,6 +52,7 @@ class StoreNews(BaseModel):
 
     at: AwareDatetime | None = None
     rows: list[str] = []
+    quiet_until: AwareDatetime | None = None
     failures: int = 0
     failed_at: AwareDatetime | None = None
     failed_run: str = ""
@@ -66,9 +70,14 @@ class StoreNews(BaseModel):
             self.failures += 1
             self.failed_at, self.failed_run, self.sweep = ended_at, run_id, self.sweep or sweep
 
+    def pause(self, seconds: float, *, now: datetime) -> None:
+        """Leave the shop alone as it asked, for a day at most."""
+        self.quiet_until = now + timedelta(seconds=min(seconds, LONGEST_RETRY_S))
+
     def may_run(self, now: datetime) -> bool:
-        """Whether the wait after the last failed run is over, news or not."""
-        return self.failed_at is None or now >= self.failed_at + wait_after(self.failures)
+        """Whether the wait after the last failed run is over, and the pause that the shop asked for, news or not."""
+        is_quiet = self.quiet_until is not None and now < self.quiet_until <= now + timedelta(seconds=LONGEST_RETRY_S)
+        return not is_quiet and (self.failed_at is None or now >= self.failed_at + wait_after(self.failures))
 
 
 class News(_Cursor):

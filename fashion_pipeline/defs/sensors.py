@@ -44,7 +44,8 @@ def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask every shop, all at once, whether a product is new or changed, and request its store's run.
 
     A shop that does not answer in time delays no other, and is asked again at the next tick. A
-    store whose run failed is run again, after a wait that doubles from 5 minutes to 6 hours.
+    store whose run failed is run again, after a wait that doubles from 5 minutes to 6 hours; one
+    that sends Retry-After is left alone for so long, up to a day.
     """
     clock = SystemClock()
     now = clock.now()
@@ -60,6 +61,8 @@ def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     answers = asyncio.run(_ask(asked, memory, settings=settings, clock=clock))
     for store_id, why in _silence(answers).items():
         context.log.warning("store %s (%s) gives no answer: %s", store_id, listed[store_id].url, why)
+    for store_id, seconds in answers.pauses.items():
+        memory.of(store_id).pause(seconds, now=now)
     requests = _requests([store.id for store in asked], answers.recent, memory, now=now)
     memory.first += sorted(answers.not_asked)
     memory.last = sorted(answers.late)
@@ -175,7 +178,11 @@ def _nothing_new(listed: Mapping[str, Store], asked: Sequence[Store], answers: "
     left_out = len(listed) - len(asked)
     said = f"no news in {len(answers.recent)} stores"
     said += f"; {silent} gave no answer, see the log" if silent else ""
-    return said + (f"; {left_out} were not asked: paused, being run, or waiting after a failed run" if left_out else "")
+    return said + (
+        f"; {left_out} were not asked: paused, being run, waiting after a failed run, or have asked for a pause"
+        if left_out
+        else ""
+    )
 
 
 @dg.sensor(job=ingest_store, minimum_interval_seconds=60)

@@ -7,6 +7,8 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -24,6 +26,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Store
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline.web.guard import printable, redact
+from fashion_pipeline.web.replies import retry_after_s
 
 INVALID_ID = "woocommerce_rest_product_invalid_id"
 """WooCommerce's own word that it has no product of an id; any other 404 proves nothing."""
@@ -84,6 +87,15 @@ def _candidates(text: str) -> Iterator[tuple[int, Any]]:
                 yield end - start.start(), value
 
 
+def read_date(reply: Reply) -> datetime | None:
+    """Return the shop's clock, in UTC; None without a Date header that can be read."""
+    try:
+        date = parsedate_to_datetime(reply.headers.get("date", ""))
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
 def error_code(reply: Reply) -> str:
     """Return the code of a WordPress error body, ``""`` where the body is none."""
     return _error(reply)[0]
@@ -107,7 +119,9 @@ def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
         path: below ``/wp-json/wc/v3/``, without a query.
     """
     kind, advice = _understood(reply, store)
-    return kind(f"{asked(store, path)} answered {said(reply, store=store)}; {advice}")
+    error = kind(f"{asked(store, path)} answered {said(reply, store=store)}; {advice}")
+    error.retry_after_s = _wish_s(reply)
+    return error
 
 
 def advice_on(reply: Reply, *, store: Store) -> str:
@@ -160,6 +174,12 @@ def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> S
 def asked(store: Store, path: str) -> str:
     """Return the beginning of a message: which store was asked for what; ``path`` is below ``/wp-json/wc/v3/``."""
     return f"store {store.id}: GET {store.url}/wp-json/wc/v3/{path}"
+
+
+def _wish_s(reply: Reply) -> float | None:
+    """Return how many seconds a shop asks to be left alone, by its own clock; None where it does not tell both."""
+    date = read_date(reply)
+    return None if date is None else retry_after_s(reply.headers.get("retry-after"), now=date)
 
 
 def _error(reply: Reply) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fashion_pipeline.errors import FashionError
+from fashion_pipeline.errors import FashionError, ShopError
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.news import Recent, recent_changes
@@ -25,17 +25,19 @@ OpenShop = Callable[[Store], AbstractAsyncContextManager[Pages]]
 
 @dataclass(slots=True)
 class Answers:
-    """What a round of questions brought, by store id; each store is in exactly one of these.
+    """What a round of questions brought, by store id; each store has an answer, failed, is late or was not asked.
 
     Attributes:
         recent: the recent changes of those that answered.
         failed: why a shop's answer is none, in one line.
+        pauses: of these, how many seconds a shop asked to be left alone.
         late: those that were asked and did not answer in time.
         not_asked: those whose turn did not come in time.
     """
 
     recent: dict[str, Recent] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    pauses: dict[str, float] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
     not_asked: set[str] = field(default_factory=set)
 
@@ -69,6 +71,8 @@ async def poll(
                     answers.recent[store.id] = await recent_changes(shop, since, clock=clock)
             except FashionError as error:
                 answers.failed[store.id] = _in_one_line(str(error).removeprefix(f"store {store.id}: "))
+                if isinstance(error, ShopError) and error.retry_after_s is not None:
+                    answers.pauses[store.id] = error.retry_after_s
             except Exception as error:  # noqa: BLE001 - whatever one shop brings about ends no other's question
                 answers.failed[store.id] = _in_one_line(f"{type(error).__name__}, which is a bug: {error}")
             answers.late.discard(store.id)

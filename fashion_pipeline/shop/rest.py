@@ -10,14 +10,22 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, WebError
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.answers import INVALID_ID, asked, broken, error_code, not_json, read_json, refusal
+from fashion_pipeline.shop.answers import (
+    INVALID_ID,
+    asked,
+    broken,
+    error_code,
+    not_json,
+    read_date,
+    read_json,
+    refusal,
+)
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.web.client import Limits, Reply, Web
@@ -260,12 +268,3 @@ def read_total(reply: Reply) -> int | None:
     """Return X-WP-Total; None without it, and where it is no number that a shop can have."""
     value = reply.headers.get("x-wp-total", "").strip()
     return int(value) if value.isdecimal() and len(value) <= _LONGEST_TOTAL else None
-
-
-def read_date(reply: Reply) -> datetime | None:
-    """Return the shop's clock, in UTC; None without a Date header that can be read."""
-    try:
-        date = parsedate_to_datetime(reply.headers.get("date", ""))
-        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -32,6 +32,18 @@ def test_a_failed_store_waits_and_a_success_ends_the_wait() -> None:
     assert (known.failures, known.sweep, known.may_run(NOW)) == (0, False, True)
 
 
+def test_a_shop_that_asks_for_a_pause_is_left_alone() -> None:
+    """As long as it asked, and a day at most; a clock that was set back does not make it longer."""
+    known = StoreNews()
+    known.pause(600, now=NOW)
+    assert not known.may_run(NOW + 9 * MINUTE)
+    assert known.may_run(NOW + 10 * MINUTE)
+    known.pause(1e9, now=NOW)
+    assert not known.may_run(NOW + timedelta(hours=23))
+    assert known.may_run(NOW + timedelta(days=1))
+    assert known.may_run(NOW - MINUTE)
+
+
 def test_who_was_left_over_comes_first_and_who_kept_others_waiting_last() -> None:
     """A few shops that hang cannot take every turn, and nobody is passed over twice."""
     memory = News(first=["d"], last=["a"])

@@ -57,11 +57,13 @@ def ended(instance: dg.DagsterInstance, store_id: str, status: str, **more: Any)
 
 
 def later(cursor: str | None, minutes: float) -> str:
-    """Return the cursor as it would be if the last failures had come earlier."""
+    """Return the cursor as it would be if the last failures, and wishes for a pause, had come earlier."""
     memory = News.read(cursor)[0]
     for known in memory.stores.values():
         if known.failed_at is not None:
             known.failed_at -= minutes * MINUTE
+        if known.quiet_until is not None:
+            known.quiet_until -= minutes * MINUTE
     return memory.model_dump_json()
 
 
@@ -143,6 +145,18 @@ def test_a_shop_that_refuses_the_keys_is_told_and_asked_again(
     assert requested(tick(instance, failed.cursor)) == [pipeline.store_id]
 
 
+def test_a_shop_that_asks_for_a_pause_gets_it(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+    """Retry-After is remembered from tick to tick: the shop is not asked before, and then all is as ever."""
+    pipeline.shop("faults", faults=[{"name": "busy", "status": 429, "retry_after": "3600"}])
+    busy = tick(instance)
+    pipeline.shop("faults", faults=[])
+    quiet = tick(instance, busy.cursor)
+    assert requested(quiet) == []
+    assert quiet.skip_reason is not None
+    assert "1 were not asked: " in str(quiet.skip_reason.skip_message)
+    assert requested(tick(instance, later(quiet.cursor, 60))) == [pipeline.store_id]
+
+
 def test_a_store_with_an_unfinished_run_is_not_requested(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
     """Neither sensor piles up runs behind one that is under way, whatever started it."""
     run = instance.create_run_for_job(
@@ -220,7 +234,7 @@ def test_a_shop_that_is_down_is_not_run_again_before_it_answers(
     result = tick(instance, later(tick(instance, result.cursor).cursor, 60))
     assert requested(result) == []
     pipeline.shop("faults", faults=[])
-    assert requested(tick(instance, result.cursor)) == [pipeline.store_id]
+    assert requested(tick(instance, later(result.cursor, 60))) == [pipeline.store_id]
 
 
 # --- many stores ------------------------------------------------------------------------------------

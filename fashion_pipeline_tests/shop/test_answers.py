@@ -7,7 +7,7 @@ import pytest
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.answers import error_code, read_json, refusal
+from fashion_pipeline.shop.answers import error_code, read_date, read_json, refusal
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline_tests.shop.conftest import MakeStore
 from fashion_pipeline_tests.shop.recordings import recorded, replay
@@ -110,3 +110,20 @@ def test_only_woocommerce_says_deleted() -> None:
     assert error_code(reply("product_deleted_get_by_id")) == "woocommerce_rest_product_invalid_id"
     assert error_code(reply("err_404_woocommerce_inactive")) == "rest_no_route"
     assert error_code(Reply(404, httpx.Headers(), b"<html></html>", "")) == ""
+
+
+@pytest.mark.parametrize(
+    "date", ["", "soon", "Fri, 31 Dec 9999 23:59:59 -1400", "Fri, 31 Dec 99999999999999999999 23:59:59"]
+)
+def test_no_date_that_can_be_read(date: str) -> None:
+    """A date beyond the calendar, or none at all, counts as no Date header."""
+    assert read_date(Reply(200, httpx.Headers({"date": date}), b"[]", "")) is None
+
+
+@pytest.mark.parametrize(
+    ("wish", "wait_s"), [("600", 600), ("Sat, 21 Nov 2026 13:00:00 GMT", 3600), ("soon", None), (None, None)]
+)
+def test_how_long_a_shop_asks_to_be_left_alone(wish: str | None, wait_s: float | None, store: Store) -> None:
+    """Retry-After goes with the error, in seconds by the shop's own clock."""
+    headers = {"date": "Sat, 21 Nov 2026 12:00:00 GMT"} | ({} if wish is None else {"retry-after": wish})
+    assert refusal(Reply(503, httpx.Headers(headers), b"", ""), store=store, path="products").retry_after_s == wait_s

@@ -23,8 +23,9 @@ async def test_each_shop_answers_fails_or_is_given_up_by_itself(
     @contextlib.asynccontextmanager
     async def open_shop(store: Store) -> AsyncIterator[Shop]:
         if store.id == "down":
-            msg = "store down: the shop\nis down"
-            raise ShopUnavailable(msg)
+            error = ShopUnavailable("store down: the shop\nis down")
+            error.retry_after_s = 600
+            raise error
         if store.id == "bug":
             raise ZeroDivisionError
         if store.id == "hangs":
@@ -36,6 +37,7 @@ async def test_each_shop_answers_fails_or_is_given_up_by_itself(
     answers = await poll(questions, open_shop=open_shop, clock=clock, deadline_s=0.5, at_once=3)
     assert set(answers.recent) <= {"live"}
     assert answers.failed["down"] == "the shop is down"
+    assert answers.pauses == {"down": 600}
     assert "ZeroDivisionError" in answers.failed["bug"]
     assert answers.late >= {"hangs"}
     released.set()

@@ -14,7 +14,7 @@ from fashion_pipeline.demo.shop import Key, ModelShop
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.product import FIELDS
-from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, at_once, read_date, read_total
+from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, at_once, read_total
 from fashion_pipeline.web.client import Reply, Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body, replay
@@ -212,14 +212,6 @@ async def test_no_currency(shop: Shop, model: ModelShop) -> None:
 def test_no_total_that_a_shop_can_have(total: str) -> None:
     """A total that is no number, or larger than any shop, counts as none: pages are not planned by it."""
     assert read_total(Reply(200, httpx.Headers([(b"x-wp-total", total.encode())]), b"[]", "")) is None
-
-
-@pytest.mark.parametrize(
-    "date", ["", "soon", "Fri, 31 Dec 9999 23:59:59 -1400", "Fri, 31 Dec 99999999999999999999 23:59:59"]
-)
-def test_no_date_that_can_be_read(date: str) -> None:
-    """A date beyond the calendar, or none at all, counts as no Date header."""
-    assert read_date(Reply(200, httpx.Headers({"date": date}), b"[]", "")) is None
 
 
 async def test_no_date_and_no_total(shop: Shop, model: ModelShop) -> None:

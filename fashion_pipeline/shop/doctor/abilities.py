@@ -6,10 +6,9 @@ import re
 from collections.abc import AsyncIterator
 
 from fashion_pipeline.errors import WebError
-from fashion_pipeline.shop.answers import advice_on
+from fashion_pipeline.shop.answers import advice_on, read_date
 from fashion_pipeline.shop.doctor.asking import Answer, Asking
 from fashion_pipeline.shop.doctor.findings import Finding, Tried, failed, ok, warning
-from fashion_pipeline.shop.rest import read_date
 
 MOST_SKEW_S = 300
 """How far the shop's clock may be away without a word."""
