@@ -33,6 +33,7 @@ from fashion_pipeline.errors import (
     ShopError,
     TableTooNew,
     UnreadableImage,
+    without_store,
 )
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
@@ -350,13 +351,13 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
             err=True,
         )
     if result.error is not None:
-        _say(f"{store_id}: {_sentence(result.error)}")
+        _say(f"{store_id}: {_sentence(result.error, store_id)}")
     return result.error, report
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, store_id: str) -> str:
     if isinstance(error, FashionError):
-        return str(error)
+        return without_store(error, store_id)
     return f"{type(error).__name__}: {error} (not expected; the run's log in the Dagster UI has the whole story)"
 
 

@@ -53,6 +53,11 @@ class FashionError(Exception):
     retryable: ClassVar[bool] = False
 
 
+def without_store(error: BaseException, store_id: str) -> str:
+    """Return an error's message for a line that begins with its store; the message may do so too."""
+    return str(error).removeprefix(f"store {store_id}: ")
+
+
 class ConfigurationError(FashionError):
     """Wrong use or wrong configuration; nothing was done."""
 

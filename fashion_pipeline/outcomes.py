@@ -79,6 +79,10 @@ class Reason(StrEnum):
         return member
 
 
+LEFT = frozenset({Reason.TRASHED, Reason.DELETED, Reason.PURGED})
+"""Reasons of a product that the shop has no more, or that was purged here: it does not count as one of the shop's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one item at one stage.

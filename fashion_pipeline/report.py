@@ -14,8 +14,6 @@ from fashion_pipeline.sinks.desired import ProductOutcome
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.search import Match
 
-GONE = {Reason.TRASHED, Reason.DELETED}
-
 # The name in the JSON object: the asset that counts it, and its name there.
 COUNTS: Mapping[str, tuple[str, str]] = {
     "fetched": ("fetched_images", "fetched"),
@@ -40,7 +38,7 @@ def store_report(
         seconds: by asset.
         outcomes: what stands for every product of the store.
     """
-    told = [outcome for outcome in outcomes if not _has_left(outcome)]
+    told = [outcome for outcome in outcomes if not outcome.has_left]
     report: dict[str, Any] = {"products": len(told)}
     for name, (asset, key) in COUNTS.items():
         report[name] = int(counts.get(asset, {}).get(key, 0))
@@ -50,11 +48,6 @@ def store_report(
         )
     report["seconds"] = dict(seconds)
     return report
-
-
-def _has_left(outcome: ProductOutcome) -> bool:
-    """Whether the shop no longer has a product, and nobody waits for it."""
-    return bool(GONE & set(outcome.reasons)) and Reason.AWAITING_CONSENT not in outcome.reasons
 
 
 def first_reason(outcome: ProductOutcome) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fashion_pipeline.errors import FashionError, SettingsError, StorageError
+from fashion_pipeline.errors import FashionError, SettingsError, StorageError, without_store
 from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.records import Product
 from fashion_pipeline.references import model_of, referred, stores_with_tables
@@ -75,7 +75,7 @@ class _Looks:
                 done = await reconcile_store(sinks, store, now=SystemClock().now(), **self.options)
         except FashionError as error:
             self.wrong = True
-            click.echo(f"{store.id}: {error}", err=True)
+            click.echo(f"{store.id}: {without_store(error, store.id)}", err=True)
             self.told["stores"][store.id] = {"error": str(error)}
             return
         self.wrong |= bool(done.left)

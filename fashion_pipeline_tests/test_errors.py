@@ -24,3 +24,10 @@ def test_every_error_has_one_root() -> None:
     for _, item in inspect.getmembers(errors, inspect.isclass):
         if item.__module__ == errors.__name__:
             assert issubclass(item, errors.FashionError)
+
+
+def test_a_line_names_its_store_once() -> None:
+    """Behind a store's id, a message that begins with the store does not say it again; any other stays whole."""
+    for message in ("store a: it is down", "it is down"):
+        assert errors.without_store(errors.ShopError(message), "a") == "it is down"
+    assert errors.without_store(errors.ShopError("store ab: it is down"), "a") == "store ab: it is down"

@@ -39,12 +39,13 @@ FAILED = replace(
     next_retry_at=datetime(2026, 11, 21, 4, 30, tzinfo=UTC),
 )
 GONE = replace(REFUSED, external_id="15", stage="raw_products", reasons=(Reason.TRASHED,))
+PURGED = replace(GONE, external_id="17", reasons=(Reason.PURGED,))
 WAITING = replace(FAILED, external_id="16", stage="embeddings", reasons=(), detail="its picture has no vector yet")
-EVERY = (PUBLISHED, REFUSED, FAILED, GONE, WAITING)
+EVERY = (PUBLISHED, REFUSED, FAILED, GONE, PURGED, WAITING)
 
 
 def test_each_product_counts_once_under_its_first_reason() -> None:
-    """``products`` counts what the shop has; the reason maps add up to what is not published."""
+    """``products`` counts what the shop has and was not purged here; the reason maps add up to what is not published."""
     report = store_report({"fetched_images": {"fetched": 3}}, {"fetched_images": 1.5}, EVERY)
     assert list(report) == ["products", *COUNTS, "rejected", "failed", "seconds"]
     assert report["products"] == 4

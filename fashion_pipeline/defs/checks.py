@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.sinks.desired import ProductOutcome
@@ -89,8 +90,8 @@ def listing_complete(store_id: str, counts: "ReadCounts") -> dg.AssetCheckResult
 def shop_not_read(store_id: str, error: Exception) -> dg.AssetCheckResult:
     """Say that reading the shop was broken off, from which nothing follows for any product."""
     problem = (
-        f"{store_id}: the shop was not read to its end: {error}; nothing was concluded, every product stays as it was, "
-        "and the run is tried again"
+        f"{store_id}: the shop was not read to its end: {without_store(error, store_id)}; nothing was concluded, every "
+        "product stays as it was, and the run is tried again"
     )
     return warn(LISTING_COMPLETE, [problem], fine="")
 

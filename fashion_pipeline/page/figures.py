@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.outcomes import LEFT, Status
 from fashion_pipeline.page.view import Stage, StoreFigures
 from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import ProductOutcome
-
-GONE = frozenset({Reason.TRASHED, Reason.DELETED})
 
 STAGES = {
     "raw_products": "May be published",
@@ -42,7 +40,7 @@ class StoreState:
 
 def store_figures(state: StoreState) -> StoreFigures:
     """Count, for one store, how many products came through each asset."""
-    told = [outcome for outcome in state.outcomes if not GONE & set(outcome.reasons)]
+    told = [outcome for outcome in state.outcomes if not LEFT & set(outcome.reasons)]
     seconds: Mapping[str, float] = state.run.get("seconds", {})
     stages, left = [], len(told)
     for asset, name in STAGES.items():

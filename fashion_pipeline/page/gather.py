@@ -17,8 +17,8 @@ from uuid import UUID
 
 from fashion_pipeline.embedding.load import TINY
 from fashion_pipeline.images.sheet import spread
-from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.page.figures import GONE, STAGES, StoreState, store_figures
+from fashion_pipeline.outcomes import LEFT, Reason, Status
+from fashion_pipeline.page.figures import STAGES, StoreState, store_figures
 from fashion_pipeline.page.pictures import Size, Thumbnails
 from fashion_pipeline.page.view import (
     Group,
@@ -185,7 +185,7 @@ def _groups(states: Sequence[StoreState], pictures: _Pictures) -> Iterable[Group
 
 def group_of(outcome: ProductOutcome) -> str | None:
     """Name the group a product is told of in; None where it is published."""
-    if GONE & set(outcome.reasons):
+    if LEFT & set(outcome.reasons):
         return "left"
     if outcome.status is Status.OK:
         return None
@@ -217,7 +217,7 @@ def _stopped(outcome: ProductOutcome, picture: Picture) -> Stopped:
 
 
 def _without_bytes(outcome: ProductOutcome) -> str:
-    if GONE & set(outcome.reasons):
+    if LEFT & set(outcome.reasons):
         return "left the shop"
     if Reason.NO_IMAGE in outcome.reasons:
         return "no picture"

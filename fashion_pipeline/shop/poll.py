@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fashion_pipeline.errors import FashionError, ShopError
+from fashion_pipeline.errors import FashionError, ShopError, without_store
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.news import Recent, recent_changes
@@ -70,7 +70,7 @@ async def poll(
                 async with open_shop(store) as shop:
                     answers.recent[store.id] = await recent_changes(shop, since, clock=clock)
             except FashionError as error:
-                answers.failed[store.id] = _in_one_line(str(error).removeprefix(f"store {store.id}: "))
+                answers.failed[store.id] = _in_one_line(without_store(error, store.id))
                 if isinstance(error, ShopError) and error.retry_after_s is not None:
                     answers.pauses[store.id] = error.retry_after_s
             except Exception as error:  # noqa: BLE001 - whatever one shop brings about ends no other's question

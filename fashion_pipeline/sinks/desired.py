@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fashion_pipeline.outcomes import OK, Outcome, Reason, Status
+from fashion_pipeline.outcomes import LEFT, OK, Outcome, Reason, Status
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.storage import Place, digest, sha256_hex
@@ -100,6 +100,11 @@ class ProductOutcome:
     image_sha256: str | None = None
     in_postgres: bool = False
     in_qdrant: bool = False
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the product is gone, and nobody is waited for to agree to that."""
+        return bool(LEFT & set(self.reasons)) and Reason.AWAITING_CONSENT not in self.reasons
 
 
 @dataclass(frozen=True)

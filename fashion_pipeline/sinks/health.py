@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.outcomes import LEFT, Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.sinks.outcomes import outcome_of
 from fashion_pipeline.sinks.schema import product_outcomes, sink_state
@@ -31,8 +31,7 @@ JUMP = 0.1
 _READ = "last_read"
 _HISTORY = "refused_by_day"
 _OVERDUE = timedelta(hours=1)
-_GONE = {Reason.TRASHED, Reason.DELETED, Reason.PURGED}
-_IS_GONE = "(reasons && ARRAY['trashed', 'deleted', 'purged'] AND NOT 'awaiting_consent' = ANY(reasons))"
+_HAS_LEFT = f"(reasons && ARRAY{sorted(map(str, LEFT))} AND NOT 'awaiting_consent' = ANY(reasons))"
 _IS_LEFT = "(status = 'failed' OR 'unreadable' = ANY(reasons) OR (status = 'ok' AND next_retry_at IS NOT NULL))"
 
 
@@ -109,7 +108,7 @@ async def remember_run(
     Args:
         read_at: of the table ``raw_products``, in ISO form; a run that could not read the shop brings the one before.
     """
-    here = [told for told in outcomes if not _GONE & set(told.reasons) or Reason.AWAITING_CONSENT in told.reasons]
+    here = [told for told in outcomes if not told.has_left]
     today = Day(now.astimezone(UTC).date(), len(here), sum(told.status is Status.REJECTED for told in here))
     of_store = (sink_state.c.store_id == store_id) & (sink_state.c.key == _HISTORY)
     with explained(engine.url):
@@ -132,8 +131,8 @@ async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, Store
     """Return how every store is that PostgreSQL knows of."""
     counts = text(f"""
         SELECT store_id,
-            count(*) FILTER (WHERE NOT {_IS_GONE}) AS products,
-            count(*) FILTER (WHERE NOT {_IS_GONE} AND status = 'rejected') AS refused,
+            count(*) FILTER (WHERE NOT {_HAS_LEFT}) AS products,
+            count(*) FILTER (WHERE NOT {_HAS_LEFT} AND status = 'rejected') AS refused,
             count(*) FILTER (WHERE {_IS_LEFT}) AS left,
             count(*) FILTER (WHERE {_IS_LEFT} AND next_retry_at < :overdue) AS overdue
         FROM product_outcomes GROUP BY store_id
