@@ -180,6 +180,8 @@ def _doubt(shop: Pages, pages: Sequence[Page]) -> str:
     if len(totals) > 1 or not all(page.steady for page in pages):
         return "the number of products changed while they were read"
     rows = [row for page in pages for row in page.rows]
+    if len(rows) > (pages[0].total or 0):
+        return "more products came than X-WP-Total counts, so that others may lie behind them"
     ids = [int(product_id(row, store=shop.store)) for row in rows]
     if any(later >= earlier for earlier, later in pairwise(ids)):
         return "the ids repeat or step back from page to page"

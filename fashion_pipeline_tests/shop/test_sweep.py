@@ -201,6 +201,20 @@ async def test_a_shop_that_never_rests(shop: Shop, model: ModelShop, clock: Stop
     assert listing.ids == set(map(str, listed(listing)))
 
 
+async def test_a_total_that_is_too_small(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Pages are planned by the total: one that a plugin counts too small proves nothing about what was not listed."""
+    ids = add_many(model, 180, modified=LONG_AGO)
+
+    class Miscounted(Shop):
+        async def page(self, params: Params) -> Page:
+            page = await super().page(params)
+            return replace(page, total=min(page.total or 0, 150))
+
+    listing = await sweep(Miscounted(shop.store, shop._web), clock=clock)
+    assert (listing.complete, listed(listing)) == (False, ids[::-1])
+    assert "more products came than X-WP-Total counts" in listing.doubt
+
+
 async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelShop) -> None:
     """A listing whose ids repeat is not believed."""
     add_many(model, 230, modified=LONG_AGO)
