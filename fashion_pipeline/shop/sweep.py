@@ -93,6 +93,7 @@ async def sweep(shop: Pages, *, clock: Clock, progress: Progress | None = None) 
         ShopError: it cannot be read; an interrupted sweep concludes nothing.
     """
     tell = progress or (lambda _done, _total: None)
+    began_at = clock.now()
     live = await _read_until_believed(shop, "any", done=0, tell=tell)
     # After the others: what is trashed in between is in both.
     trash = await _read_until_believed(shop, "trash", done=len(live.rows), tell=tell)
@@ -102,7 +103,7 @@ async def sweep(shop: Pages, *, clock: Clock, progress: Progress | None = None) 
         ids=live.ids | trash.ids,
         complete=not live.doubt and not trash.doubt,
         doubt="; ".join(each.doubt for each in (live, trash) if each.doubt),
-        cursor=(live.began_at or clock.now()) - OVERLAP,
+        cursor=(live.began_at or began_at) - OVERLAP,
         unreadable=(live.unreadable | trash.unreadable) - rows.keys(),
         empty=not live.ids,
     )
@@ -113,11 +114,12 @@ async def _read_until_believed(shop: Pages, status: str, *, done: int, tell: Pro
     rows: dict[str, Payload] = {}
     unreadable: frozenset[str] = frozenset()
     ids: frozenset[str] | None = None
-    passes: list[_Pass] = []
-    while len(passes) < _TRIES and (not passes or passes[-1].doubt or passes[-1].moved):
+    began_at, doubt, alike = None, "", 0
+    for attempt in range(_TRIES):  # passes are not kept: each holds the whole shop
         read = await _read(shop, status, done=done, tell=tell)
-        passes.append(read)
-        if len(passes) == _TRIES and all(each.alike for each in passes):
+        began_at = read.pages[0].date if attempt == 0 else began_at
+        doubt, alike = read.doubt, alike + read.alike
+        if alike == _TRIES:
             _raise_same_rows(shop)
         listed = {product_id(row, store=shop.store): row for page in read.pages for row in page.rows}
         culprits = frozenset(external_id for page in read.pages for external_id in page.unreadable)
@@ -125,12 +127,14 @@ async def _read_until_believed(shop: Pages, status: str, *, done: int, tell: Pro
         unreadable |= culprits
         if not read.doubt:
             ids = frozenset(listed) | culprits
+        if not (read.doubt or read.moved):
+            break
     return _Status(
         rows=rows,
         unreadable=unreadable,
         ids=frozenset(rows) | unreadable if ids is None else ids,
-        doubt=f"status {status}: {passes[-1].doubt}" if ids is None else "",
-        began_at=passes[0].pages[0].date,
+        doubt=f"status {status}: {doubt}" if ids is None else "",
+        began_at=began_at,
     )
 
 

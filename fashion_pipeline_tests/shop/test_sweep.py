@@ -65,7 +65,12 @@ async def test_the_cursor_is_the_shops_first_answer(
     """What changes during a sweep is left to the next read; where the shop sends no Date, the local clock stands in."""
     clock.at = NOW + timedelta(hours=7)
     add_many(model, 230, modified=LONG_AGO)
-    meanwhile(model, at_2=lambda: model.clock.advance(3600))
+
+    def hour_passes() -> None:
+        model.clock.advance(3600)
+        clock.at += timedelta(hours=1)
+
+    meanwhile(model, at_2=hour_passes)
     listing = await sweep(reader(shop.store, shop._web), clock=clock)
     assert listing.cursor == NOW + ahead - OVERLAP
 
