@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     )
 
 defs = dg.Definitions(
-    assets=linked_assets,
+    assets=[*linked_assets, health.ALL_STORES],
     asset_checks=[health.all_stores],
     jobs=[automation.ingest_store, repair.reconcile_store, health.health],
     schedules=[*automation.sweep_schedules(), health.health_daily],

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 from fashion_pipeline.defs.assets import TABLE_ASSETS
-from fashion_pipeline.defs.health import all_stores
 from fashion_pipeline.defs.resources import PARTITION_TAG
 from fashion_pipeline.errors import StoresFileError
 from fashion_pipeline.settings import DEFAULT_SWEEP, Settings, Store
@@ -16,8 +15,7 @@ SWEEP: dict[str, Any] = {"resources": {"run": {"config": {"sweep": True}}}}
 
 ingest_store = dg.define_asset_job(
     "ingest_store",
-    selection=dg.AssetSelection.assets(*TABLE_ASSETS, "postgres_products", "qdrant_points")
-    - dg.AssetSelection.checks(all_stores),
+    selection=dg.AssetSelection.assets(*TABLE_ASSETS, "postgres_products", "qdrant_points"),
     description="All six assets of one store: reads its shop, and brings both sinks into step with it.",
 )
 

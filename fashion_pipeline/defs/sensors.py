@@ -39,7 +39,11 @@ _OVERLAP = timedelta(minutes=1)
 """Runs that ended so shortly before the last count are looked at again: their rows may have come late."""
 
 
-@dg.sensor(job=ingest_store, minimum_interval_seconds=60)
+@dg.sensor(
+    job=ingest_store,
+    minimum_interval_seconds=60,
+    description="Asks every shop each minute what changed, and requests a run of each store with news.",
+)
 def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask every shop, all at once, whether a product is new or changed, and request its store's run.
 
@@ -185,7 +189,11 @@ def _nothing_new(listed: Mapping[str, Store], asked: Sequence[Store], answers: "
     )
 
 
-@dg.sensor(job=ingest_store, minimum_interval_seconds=60)
+@dg.sensor(
+    job=ingest_store,
+    minimum_interval_seconds=60,
+    description="Requests a run of each store with a product that is to be tried again, or published, by now.",
+)
 def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
     """Request a run of each store with a product that is to be tried again now, or published by now.
 
@@ -210,9 +218,17 @@ def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -
     )
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else f"{len(due)} stores have something due, and none of them may be run now",
+        skip_reason=None if requests else _nothing_due(due),
         dynamic_partitions_requests=[stores.build_add_request(added)] if added else [],
         cursor=memory.model_dump_json(),
+    )
+
+
+def _nothing_due(due: Mapping[str, datetime]) -> str:
+    if not due:
+        return "nothing is due in any store"
+    return (
+        f"{len(due)} stores have something due, and none of them may be run now: paused, being run, or just run for it"
     )
 
 

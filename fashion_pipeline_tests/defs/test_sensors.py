@@ -368,6 +368,7 @@ def test_what_is_due_is_run_though_the_shop_has_no_news(pipeline: Pipeline, inst
     publish(pipeline, a=5 * MINUTE, b=None)
     quiet = due_tick(instance)
     assert isinstance(quiet, dg.SensorResult)
+    assert quiet.skip_reason == dg.SkipReason("nothing is due in any store")
     assert requested(quiet) == []
     publish(pipeline, a=-MINUTE, b=-2 * MINUTE)
     first = due_tick(instance, quiet.cursor)
