@@ -126,7 +126,7 @@ def _is_news(row: Row, product: Product | None, *, since: datetime, until: datet
 
 
 def _batches(ids: Iterable[str], size: int) -> list[list[str]]:
-    ordered = sorted(ids, key=lambda external_id: (len(external_id), external_id))
+    ordered = sorted(ids)
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 

@@ -13,7 +13,7 @@ from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Product
-from fashion_pipeline.shop.product import parse
+from fashion_pipeline.shop.product import FIELDS, parse
 from fashion_pipeline.shop.read import OVERLAP, Changes, read_changes
 from fashion_pipeline.shop.rest import CULPRIT, Page, Params, Shop
 from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile
@@ -61,6 +61,54 @@ async def test_what_a_read_asks_for(shop: Shop, model: ModelShop, clock: Stopped
         assert (query["orderby"], query["order"], query["per_page"]) == (["modified"], ["asc"], ["100"])
 
 
+async def test_what_is_asked_by_id(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """News is asked for with every field, in an order by which a batch can be halved, as few at a time as there are."""
+    ids = add_many(model, 3, modified=NOW - timedelta(seconds=600))
+    await read_changes(shop, CURSOR, {}, clock=clock)
+    query = parse_qs(model.asked[-1].query)
+    assert sorted(query.pop("include")[0].split(",")) == sorted(map(str, ids))
+    assert query == {
+        "status": ["any"],
+        "orderby": ["id"],
+        "order": ["asc"],
+        "per_page": ["5"],
+        "page": ["1"],
+        "_fields": [FIELDS],
+    }
+
+
+def listings(model: ModelShop) -> list[dict[str, list[str]]]:
+    """Return what the listing of everything was asked."""
+    queries = [parse_qs(asked.query) for asked in model.asked if asked.path.endswith("/products")]
+    return [query for query in queries if query["status"] == ["any"] and "include" not in query]
+
+
+@pytest.mark.parametrize(("count", "requests"), [(100, 1), (101, 2), (250, 3)])
+async def test_a_slide_reads_no_page_twice(
+    count: int, requests: int, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """Changed products cost one request a hundred."""
+    ids = add_many(model, count, modified=NOW - timedelta(seconds=600))
+    (row,) = (await known(shop, ids[:1])).values()
+    await read_changes(shop, CURSOR, dict.fromkeys(map(str, ids), row), clock=clock)
+    assert len(listings(model)) == requests
+
+
+async def test_a_full_second_is_stepped_through_alone(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """More products in one second than a page holds are read by id, and what came after them by the slide."""
+    crowd = add_many(model, 150, modified=NOW - timedelta(seconds=600), every_s=0)
+    others = add_many(model, 150, modified=NOW - timedelta(seconds=300))
+    (row,) = (await known(shop, crowd[:1])).values()
+    rows = {str(key): replace(row, modified_in_shop_at=LONG_AGO) for key in (*crowd, *others)}
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == {*crowd, *others}
+    stepped = [query for query in listings(model) if "modified_before" in query]
+    assert {query["page"][0] for query in stepped} == {"1", "2"}
+    for query in stepped:
+        assert query["orderby"] == ["id"]
+        assert (query["modified_after"], query["modified_before"]) == (["2026-11-20T16:49:59"], ["2026-11-20T16:50:01"])
+    assert all(query["page"] == ["1"] for query in listings(model) if query not in stepped)
+
+
 async def test_what_is_news(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """New, edited, trashed, restored and unpublished products are news, each with all its fields."""
     same, edited, trashed, restored, drafted = (model.add(created=LONG_AGO) for _ in range(5))
@@ -93,6 +141,17 @@ async def test_a_second_change_within_a_second(shop: Shop, model: ModelShop, clo
     model.clock.advance(60)
     later = await read_changes(shop, changes.cursor, await known(shop, [product]), clock=clock)
     assert found(later) == set()
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(-61, False), (-60, True), (360, True), (361, False)])
+async def test_how_close_to_a_read_a_second_change_may_hide(
+    *, seconds: int, again: bool, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """From a minute before the last read to a minute after this one: so far may the clocks of a shop's servers differ."""
+    product = model.add(created=LONG_AGO, modified=NOW + timedelta(seconds=seconds))
+    rows = await known(shop, [product])
+    model.clock.advance(300)
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == ({product} if again else set())
 
 
 class Silent(Shop):
@@ -143,16 +202,11 @@ async def test_what_changes_while_reading_comes_with_the_next_read(
     assert ids[0] in found(await read_changes(shop, changes.cursor, {}, clock=clock))
 
 
-async def test_the_hour_that_comes_twice(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+@pytest.mark.parametrize("count", [60, 150], ids=["on one page", "on pages of their own"])
+async def test_the_hour_that_comes_twice(count: int, shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """Rows are not lost where local time, by which WordPress sorts, turns back (Paris, 25 October 2026, 01:00 UTC)."""
-    first = [
-        model.add(created=LONG_AGO, modified=datetime(2026, 10, 25, 0, 30, number % 60, tzinfo=UTC))
-        for number in range(150)
-    ]
-    second = [
-        model.add(created=LONG_AGO, modified=datetime(2026, 10, 25, 1, 10, number % 60, tzinfo=UTC))
-        for number in range(150)
-    ]
+    first = add_many(model, count, modified=datetime(2026, 10, 25, 0, 30, tzinfo=UTC), every_s=0.4)
+    second = add_many(model, count, modified=datetime(2026, 10, 25, 1, 10, tzinfo=UTC), every_s=0.4)
     changes = await read_changes(shop, datetime(2026, 10, 25, tzinfo=UTC), {}, clock=clock)
     assert found(changes) == {*first, *second}
 
@@ -187,7 +241,19 @@ async def test_future_dates(shop: Shop, model: ModelShop, clock: StoppedClock) -
     assert found(await read_changes(shop, CURSOR, await known(shop, [future]), clock=clock)) == {edited}
 
 
-@pytest.mark.parametrize("late", [timedelta(minutes=1), timedelta(hours=8)])
+async def test_pages_of_the_future(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """Products dated in the future fill pages of their own: all are read, and once known, each page once."""
+    ids = add_many(model, 250, modified=NOW + timedelta(days=1000))
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert changes is not None
+    assert (found(changes), changes.cursor) == (set(ids), CURSOR)
+    rows = await known(shop, ids)
+    model.asked.clear()
+    assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == set()
+    assert [query["page"] for query in listings(model)] == [["1"], ["3"], ["2"]]
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(hours=8)])
 @pytest.mark.parametrize("modified", [None, LONG_AGO])
 async def test_a_scheduled_product_is_published(
     late: timedelta, modified: datetime | None, shop: Shop, model: ModelShop, clock: StoppedClock
@@ -204,6 +270,19 @@ async def test_a_scheduled_product_is_published(
     changes = await read_changes(shop, before.cursor, rows, clock=clock)
     assert changes is not None
     assert [payload["status"] for payload in changes.payloads] == ["publish"]
+
+
+@pytest.mark.parametrize(("created", "asked"), [(timedelta(0), True), (None, True), (timedelta(seconds=1), False)])
+async def test_when_a_scheduled_product_is_due(
+    *, created: timedelta | None, asked: bool, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """It is asked for from the second of its date on, or always where that is not known; not before."""
+    product = model.add(created=NOW + timedelta(hours=1), modified=LONG_AGO, status="future")
+    rows = await known(shop, [product])
+    date = None if created is None else NOW + created
+    due = {key: replace(row, created_in_shop_at=date) for key, row in rows.items()}
+    changes = await read_changes(shop, CURSOR, due, clock=clock)
+    assert found(changes) == ({product} if asked else set())
 
 
 async def test_a_scheduled_product_that_was_deleted(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
@@ -235,10 +314,11 @@ async def test_listed_and_then_left_out(shop: Shop, model: ModelShop, clock: Sto
     assert "hidden from the key" in changes.unreadable[str(product)]
 
 
-async def test_hidden_products(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """A short page is not the last one: products the key may not see are left out, and counted."""
+@pytest.mark.parametrize("places", [slice(20, 60), slice(120)], ids=["some", "a page"])
+async def test_hidden_products(places: slice, shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A short page, or an empty one, is not the last one: products the key may not see are left out, and counted."""
     ids = add_many(model, 250, modified=NOW - timedelta(seconds=600))
-    hidden = set(ids[20:60])
+    hidden = set(ids[places])
 
     class Hiding(Shop):
         async def page(self, params: Params) -> Page:
@@ -262,26 +342,29 @@ def without(name: str, value: str) -> Callable[[Request], Response | None]:
 
 
 async def test_a_shop_that_ignores_page(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """The same page for ever ends in an error that says so."""
+    """The same page for ever ends in an error that says so, and what to look for."""
     add_many(model, 250, modified=NOW - timedelta(seconds=60), every_s=0)
     model.fault = without("page", "page=1")
-    with pytest.raises(ShopProtocolError, match="whatever page is asked for"):
+    with pytest.raises(ShopProtocolError, match=r"whatever page is asked for; .* exempt /wp-json/"):
         await read_changes(shop, CURSOR, {}, clock=clock)
 
 
-async def test_a_page_that_comes_twice(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """One page that is the one before it is read again: only the second is the shop's fault."""
+async def test_a_page_that_comes_again(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A page that is the one before it is read again: only the third time is it the shop's fault."""
     ids = add_many(model, 250, modified=NOW - timedelta(seconds=60), every_s=0)
     stale = without("page", "page=1")
+    left = 2
 
     def fault(request: Request) -> Response | None:
-        if "&page=3" not in request.url.query or model.fault is None:
+        nonlocal left
+        if "&page=3" not in request.url.query or not left:
             return None
-        model.fault = None
+        left -= 1
         return stale(request)
 
     model.fault = fault
     assert found(await read_changes(shop, CURSOR, {}, clock=clock)) == set(ids)
+    assert not left
 
 
 async def test_a_shop_that_ignores_modified_after(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
