@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -28,6 +29,7 @@ from fashion_pipeline.errors import UnreadableImage
 from fashion_pipeline.images.decode import decode, render
 from fashion_pipeline.images.measure import Findings, found_of, found_unreadable, measure
 from fashion_pipeline.images.thumbnail import shrink
+from fashion_pipeline.outcomes import Reason
 
 IDLE_S = 10.0
 """How long a worker waits for a task before it leaves."""
@@ -37,6 +39,7 @@ NO_MEMORY = 70
 
 _PROCESS_BYTES = 256 * 1024 * 1024
 _BYTES_PER_PIXEL = 24
+_BYTES_PER_PIXEL_AT_ONCE = 8
 _LOG_BYTES = 64 * 1024
 
 
@@ -106,6 +109,8 @@ def serve(connection: Connection, work: Work = answer) -> None:
             found, pixels = work(task, data)
         except MemoryError:
             os._exit(NO_MEMORY)
+        if found.findings.problem is Reason.UNDECODABLE and _was_short_of_memory(task.max_pixels):
+            os._exit(NO_MEMORY)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send_bytes(json.dumps(asdict(found)).encode())
         connection.send_bytes(pixels)
@@ -134,6 +139,17 @@ def _bound_process() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
     with contextlib.suppress(OSError):  # where there is no room for all, the kernel is to take this one
         Path("/proc/self/oom_score_adj").write_text("900")
+
+
+def _was_short_of_memory(max_pixels: int) -> bool:
+    """Whether an allocation may have failed: the decoders of WebP, AVIF and some JPEGs call that damage.
+
+    A process that had much memory for an earlier picture may be wrong about this one; a fresh one is asked then.
+    """
+    status = Path("/proc/self/status")
+    peak = re.search(r"VmPeak:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    bound = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return peak is not None and int(peak[1]) * 1024 + _BYTES_PER_PIXEL_AT_ONCE * max_pixels > bound
 
 
 def _bound_memory(size: int) -> None:

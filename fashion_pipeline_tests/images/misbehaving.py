@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fashion_pipeline.images.measure import Findings
 from fashion_pipeline.images.worker import Answer, Task, answer, main
+from fashion_pipeline.outcomes import Reason
 
 PROGRAM = ("-m", "fashion_pipeline_tests.images.misbehaving")
 
@@ -27,6 +29,7 @@ class Misdeed(StrEnum):
     CRASH = "crash"
     CRASH_ONCE = "crash once"
     EAT = "eat"
+    EAT_AND_BLAME = "eat and blame"
     KILLED = "killed"
     LEAVE = "leave"
     RAISE = "raise"
@@ -52,6 +55,10 @@ def work(task: Task, data: bytes) -> tuple[Answer, bytes]:
         return _told(f"{sorted(os.environ)} {os.getpid()}")
     if misdeed == Misdeed.LIE:
         return Answer(Findings("1", 1, "JPEG", problem="whatever")), b""  # type: ignore[arg-type]
+    if misdeed == Misdeed.EAT_AND_BLAME:
+        with contextlib.suppress(MemoryError):
+            _eat(where)
+        return Answer(Findings(1, 1, "WEBP", problem=Reason.UNDECODABLE)), b""
     if misdeed == Misdeed.TOO_FEW:
         return _told("")[0], bytes(10)
     _DEEDS[Misdeed(misdeed)](where)
@@ -76,7 +83,7 @@ def _crash_once(where: str) -> None:
 def _eat(_: str) -> None:
     eaten = []
     while True:
-        eaten.append(bytes(16 * 1024 * 1024))
+        eaten.append(bytes(4 * 1024 * 1024))
 
 
 def _raise(words: str) -> None:

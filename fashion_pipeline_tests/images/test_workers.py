@@ -79,6 +79,7 @@ def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
         (Misdeed.HANG, Reason.DECODER_TIMEOUT, "not done after 0.5 s"),
         (Misdeed.CRASH, Reason.DECODER_CRASHED, "SIGSEGV"),
         (Misdeed.EAT, Reason.DECODER_MEMORY, "more than the 278 MiB"),
+        (Misdeed.EAT_AND_BLAME, Reason.DECODER_MEMORY, "more than the 278 MiB"),
         (Misdeed.KILLED, Reason.DECODER_MEMORY, "want of memory"),
         (Misdeed.LEAVE, Reason.DECODER_CRASHED, "exit status 0"),
         (Misdeed.RAISE, Reason.DECODER_CRASHED, "exit status 1: RuntimeError: of our own"),
@@ -102,6 +103,15 @@ def test_a_crash_is_tried_once_more_in_a_fresh_process(decoders: Decoders, tmp_p
     data = misbehaving(Misdeed.CRASH_ONCE, str(tmp_path / "crashed"))
     found, _ = decoders.measure(data, max_pixels=MAX_PIXELS)
     assert (found.problem, (tmp_path / "crashed").exists()) == (None, True)
+
+
+def test_a_damaged_picture_is_blamed_on_no_want_of_memory(decoders: Decoders) -> None:
+    """It stays undecodable, also behind one for which the process took all that it may have."""
+    damaged = good()[:600] + b"\xff" * 20_000
+    first = decoders.measure(damaged, max_pixels=MAX_PIXELS)[0].problem
+    assert first is not None
+    failure(decoders, Misdeed.EAT_AND_BLAME)
+    assert decoders.measure(damaged, max_pixels=MAX_PIXELS)[0].problem == first
 
 
 def test_a_worker_is_used_again(decoders: Decoders) -> None:
