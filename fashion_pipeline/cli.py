@@ -29,6 +29,7 @@ from fashion_pipeline.errors import (
     DatabaseMismatch,
     FashionError,
     ModelError,
+    NoSuchPoint,
     SettingsError,
     ShopError,
     TableTooNew,
@@ -394,8 +395,14 @@ def _hits(store: str, *, product: str | None, image: Path | None, limit: int, ev
 
     within = None if everywhere else store
     if product is not None:
-        with QdrantResource().open() as client:
-            return more_like(client, product_id(store, product), store_id=within, limit=limit)
+        try:
+            with QdrantResource().open() as client:
+                return more_like(client, product_id(store, product), store_id=within, limit=limit)
+        except NoSuchPoint as error:
+            msg = (
+                f"product {product!r} of {store} is not in search: fashion-pipeline outcomes {store} {product} says why"
+            )
+            raise NoSuchPoint(msg) from error
     if image is None:
         return []
     quality = Settings.read().store_list().need(store).quality
@@ -404,9 +411,11 @@ def _hits(store: str, *, product: str | None, image: Path | None, limit: int, ev
     except UnreadableImage as error:
         msg = f"--image {image}: {error}"
         raise SettingsError(msg) from error
-    vector = ModelResource().encoder().encode(pixels[None])[0]
+    model = ModelResource()
+    vector = model.encoder().encode(pixels[None])[0]
+    fingerprint = model.checkpoint().fingerprint
     with QdrantResource().open() as client:
-        return search_points(client, vector, store_id=within, limit=limit)
+        return search_points(client, vector, fingerprint=fingerprint, store_id=within, limit=limit)
 
 
 def _write_page(path: Path, reports: Mapping[str, Any], *, model: str) -> None:

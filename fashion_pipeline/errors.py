@@ -28,7 +28,8 @@ One base class for each way of catching::
     │   └── DatabaseMismatch        another schema version, or another home's database
     ├── VectorStoreError            Qdrant
     │   ├── VectorStoreUnavailable  it does not answer                          [retryable]
-    │   └── CollectionMismatch      a collection of another shape, or too old a server
+    │   ├── NoSuchPoint             a product that is not in it
+    │   └── CollectionMismatch      a collection of another shape or model, or too old a server
     └── StorageError                tables, blobs, vectors and locks on disk
         ├── StorageFull             no space left; names the bytes that are missing
         ├── DamagedFile             bytes that are not what was stored
@@ -216,8 +217,12 @@ class VectorStoreUnavailable(VectorStoreError):
     retryable = True
 
 
+class NoSuchPoint(VectorStoreError):
+    """Qdrant has no point of that id."""
+
+
 class CollectionMismatch(VectorStoreError):
-    """A collection has another shape, belongs to another home, or the server is too old."""
+    """A collection has another shape or model, belongs to another home, or the server is too old."""
 
 
 class StorageError(FashionError):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline.upkeep import opened
+from fashion_pipeline.upkeep import confirm, opened
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.models import Progress
@@ -66,10 +65,7 @@ def promote(fingerprint: str | None, *, force: bool) -> None:
 def drop(fingerprint: str, *, yes: bool) -> None:
     """Remove the collection and the stored vectors of the model of FINGERPRINT; not of the one that readers see."""
     if not yes:
-        if not sys.stdin.isatty():
-            msg = f"to remove model {fingerprint} needs a person's word: add --yes"
-            raise click.UsageError(msg)
-        click.confirm(f"Remove the collection and the vectors of model {fingerprint}?", abort=True, err=True)
+        confirm(f"Remove the collection and the vectors of model {fingerprint}?")
 
     async def remove() -> None:
         from fashion_pipeline.sinks.models import drop as dropped

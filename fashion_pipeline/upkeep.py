@@ -119,10 +119,7 @@ def purge(store: str, product: str | None, *, yes: bool, undo: bool, as_json: bo
     """Remove PRODUCT of STORE (the shop's id), or all of STORE, from everywhere and for ever."""
     what = f"product {product} of {store}" if product else f"store {store}"
     if not (yes or undo):
-        if not sys.stdin.isatty():
-            msg = f"to remove everything of {what} for ever needs a person's word: add --yes"
-            raise click.UsageError(msg)
-        click.confirm(f"Remove everything of {what}, for ever?", abort=True, err=True)
+        confirm(f"Remove everything of {what}, for ever?")
     told = asyncio.run(_undo(store, product, what) if undo else _purge(store, product, what))
     if as_json:
         click.echo(json.dumps(told))
@@ -221,6 +218,19 @@ async def _collect(*, dry_run: bool) -> Collected:
 
 
 # --- what the commands share --------------------------------------------------------------------
+
+
+def confirm(question: str) -> None:
+    """Go on only with a person's word.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        click.Abort: the answer is no.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed
+        msg = f"{question} Nobody can be asked here: add --yes"
+        raise click.UsageError(msg)
+    click.confirm(question, abort=True, err=True)
 
 
 @contextlib.asynccontextmanager

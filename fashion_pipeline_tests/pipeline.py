@@ -128,7 +128,7 @@ class Pipeline:
         )
 
     def started(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command line as a process of its own, and do not wait for it."""
+        """Start the command line as a process, and a process group, of its own, and do not wait for it."""
         return subprocess.Popen(
             [sys.executable, "-m", "fashion_pipeline.cli", *arguments],
             env={**os.environ, **self.environment},
@@ -136,6 +136,7 @@ class Pipeline:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
             preexec_fn=hear_interrupts,  # noqa: PLW1509 - one system call
         )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -68,7 +69,10 @@ def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Sign
     with pipeline.started("ingest", pipeline.store_id) as process:
         while not pipeline.shop("asked")["asked"]:  # the next answer takes two seconds too
             time.sleep(0.02)
-        process.send_signal(number)
+        if number == signal.SIGINT:  # as a terminal does: to whatever the command has started, too
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         _, told = process.communicate()
     assert process.returncode == 130
     assert "stopped; run the same command again to go on" in told

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
+import click
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +23,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.postgres import database
 from fashion_pipeline.sinks.qdrant import ALIAS, vector_store
+from fashion_pipeline.upkeep import confirm
 from fashion_pipeline_tests.defs.test_models import another
 from fashion_pipeline_tests.pipeline import Pipeline
 
@@ -64,6 +68,14 @@ def command(*arguments: str) -> Result:
     if isinstance(ran.exception, FashionError):
         ran.exit_code, ran.stderr_bytes = exit_code(ran.exception), str(ran.exception).encode()
     return ran
+
+
+def test_nobody_to_ask_is_wrong_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal, or with standard input closed, what removes for ever says to add ``--yes``."""
+    for closed in (None, io.StringIO()):
+        monkeypatch.setattr(sys, "stdin", closed)
+        with pytest.raises(click.UsageError, match="add --yes"):
+            confirm("Remove all of it?")
 
 
 def test_what_is_purged_does_not_come_back_until_that_is_undone(pipeline: Pipeline) -> None:

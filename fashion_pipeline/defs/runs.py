@@ -10,14 +10,24 @@ from typing import cast
 
 import dagster as dg
 import psutil
+from dagster._core.instance.ref import InstanceRef
 
 from fashion_pipeline.defs.metadata import SECONDS, this_run
 from fashion_pipeline.defs.partitions import stores
-from fashion_pipeline.errors import FashionError
+from fashion_pipeline.errors import FashionError, SettingsError
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.storage import Home, make_directory, put
 
 PROCESS_TAG = "fashion_pipeline/process"
+
+UNCAPTURED = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
+"""For runs in the process of the command line. Dagster's own way leads what they print through files and a ``tail``, so
+that bars find no terminal, and starts watchers that Ctrl-C ends with a traceback."""
 
 INSTANCE = """\
 # Written by fashion-pipeline where DAGSTER_HOME names no other instance. Yours to change.
@@ -59,9 +69,17 @@ class StoreResult:
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """Name Dagster's home in the environment, writing its configuration on first use."""
-    if os.environ.get("DAGSTER_HOME"):
-        return Path(os.environ["DAGSTER_HOME"])
+    """Name Dagster's home in the environment, writing its configuration on first use.
+
+    Raises:
+        SettingsError: ``DAGSTER_HOME`` names no directory.
+    """
+    if named := os.environ.get("DAGSTER_HOME"):
+        given = Path(named).expanduser()
+        if not (given.is_absolute() and given.is_dir()):
+            msg = f"DAGSTER_HOME={named}: must be the absolute path of a directory that exists; unset, it lies under the home"
+            raise SettingsError(msg)
+        return given
     directory = Home(settings.home_path).local("dagster")
     if not (directory / "dagster.yaml").exists():
         make_directory(directory)
@@ -73,8 +91,8 @@ def prepare_instance(settings: Settings) -> Path:
 @contextlib.contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Open Dagster's instance with the stores of ``stores.yaml`` as partitions, and no orphaned run."""
-    prepare_instance(settings)
-    with dg.DagsterInstance.get() as opened:
+    found = InstanceRef.from_dir(str(prepare_instance(settings)), overrides=UNCAPTURED)
+    with dg.DagsterInstance.from_ref(found) as opened:
         sync_partitions(opened, list(settings.store_list()))
         report_orphans(opened)
         yield opened

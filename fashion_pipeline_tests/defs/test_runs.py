@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import dagster as dg
+import pytest
 
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.runs import PROCESS_TAG, instance, report_orphans
+from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.settings import Settings
 from fashion_pipeline_tests.conftest import Kill
 from fashion_pipeline_tests.pipeline import Pipeline
@@ -27,3 +31,14 @@ def test_a_run_of_a_living_process_is_left_alone(pipeline: Pipeline) -> None:
     assert len(orphans) == 1
     assert statuses.pop(orphans[0]) is dg.DagsterRunStatus.FAILURE
     assert list(statuses.values()) == [dg.DagsterRunStatus.STARTED]
+
+
+def test_another_instance_must_be_a_directory(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A ``DAGSTER_HOME`` that is relative, or not there, is refused with its name, and nothing is made of it."""
+    for wrong in ("relative", str(tmp_path / "nowhere")):
+        monkeypatch.setenv("DAGSTER_HOME", wrong)
+        with pytest.raises(SettingsError, match=f"DAGSTER_HOME={wrong}: "), instance(Settings.read()):
+            pass
+    assert not (tmp_path / "nowhere").exists()

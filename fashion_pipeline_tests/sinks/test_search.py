@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from fashion_pipeline.errors import VectorStoreError
+from fashion_pipeline.errors import CollectionMismatch, NoSuchPoint, VectorStoreError
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.points import apply_points
@@ -46,28 +46,36 @@ def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
 
 def test_the_nearest_product_comes_first_and_each_comes_once(client: QdrantClient) -> None:
     """A product with three pictures is found by its nearest one."""
-    found = search(client, list(vector_of(sha("1-2"))))
+    found = search(client, list(vector_of(sha("1-2"))), fingerprint=FINGERPRINT)
     assert found[0].payload["external_id"] == "1"
     assert found[0].score == pytest.approx(1.0, abs=1e-5)
     assert sorted(str(match.payload["external_id"]) for match in found) == ["1", "2", "7"]
 
 
+def test_a_vector_of_another_model_is_not_searched_with(client: QdrantClient) -> None:
+    """Its cosines to the vectors that readers see would mean nothing: the search is refused, and both models named."""
+    with pytest.raises(CollectionMismatch, match=f"{FINGERPRINT}.*0123456789abcdef.*model status"):
+        search(client, list(vector_of(sha("7-0"))), fingerprint="0123456789abcdef")
+
+
 def test_a_search_stays_inside_its_store_and_limit(client: QdrantClient) -> None:
     """Filtered by store, and no longer than asked for."""
     vector = list(vector_of(sha("7-0")))
-    assert {match.payload["store_id"] for match in search(client, vector, store_id="atelier-nord")} == {"atelier-nord"}
-    assert len(search(client, vector, limit=1)) == 1
+    assert {
+        match.payload["store_id"] for match in search(client, vector, fingerprint=FINGERPRINT, store_id="atelier-nord")
+    } == {"atelier-nord"}
+    assert len(search(client, vector, fingerprint=FINGERPRINT, limit=1)) == 1
 
 
 def test_more_like_a_product_leaves_it_out(client: QdrantClient) -> None:
     """None of its own pictures is an answer."""
     found = more_like(client, product_id("atelier-nord", "1"))
     assert sorted(str(match.payload["external_id"]) for match in found) == ["2", "7"]
-    with pytest.raises(VectorStoreError, match="no point"):
+    with pytest.raises(NoSuchPoint):
         more_like(client, uuid4())
 
 
 def test_nothing_ingested_is_a_sentence(tmp_path: Path) -> None:
     """An empty Qdrant says what to run."""
     with local_qdrant(Home(tmp_path / "empty")) as client, pytest.raises(VectorStoreError, match="ingest"):
-        search(client, list(vector_of(sha("x"))))
+        search(client, list(vector_of(sha("x"))), fingerprint=FINGERPRINT)
