@@ -459,28 +459,52 @@ class Vectors:
         return [Place(part, index) for index in range(len(sha256s))]
 
     def index(self) -> dict[str, Place]:
-        """Where the vector of each digest lies; reads the digests only, not the vectors."""
+        """Where the vector of each digest lies, of every store's; a run asks ``find`` for its own."""
         places: dict[str, Place] = {}
-        for path, sha256s in self._digests().items():
-            places.update((sha256, Place(path.stem, index)) for index, sha256 in enumerate(sha256s) if sha256)
+        for path in self._paths():
+            names = self._digests(path).to_pylist()
+            places.update((sha256, Place(path.stem, index)) for index, sha256 in enumerate(names) if sha256)
+        return places
+
+    def find(self, sha256s: Collection[str], *, first: Collection[str] = ()) -> dict[str, Place]:
+        """Where the vectors of some digests lie; those that have none are left out.
+
+        Reads digests only, of no more parts than it takes, and keeps none but those asked for.
+
+        Args:
+            first: parts to look into before the others: where a table says that they lie.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        places: dict[str, Place] = {}
+        wanted = pa.array(sorted({*sha256s} - {""}), pa.string())
+        for path in sorted(self._paths(), key=lambda path: path.stem not in first) if len(wanted) else ():
+            digests = self._digests(path)
+            at = np.flatnonzero(pc.is_in(digests, value_set=wanted).to_numpy())
+            names = digests.take(pa.array(at)).to_pylist()
+            places.update((name, Place(path.stem, int(index))) for name, index in zip(names, at, strict=True))
+            if len(places) == len(wanted):
+                break
         return places
 
     def parts(self) -> dict[UPath, list[str]]:
         """The digests whose vectors each file holds; a damaged file holds none."""
-        return {path: [sha256 for sha256 in sha256s if sha256] for path, sha256s in self._digests().items()}
+        return {path: [name for name in self._digests(path).to_pylist() if name] for path in self._paths()}
 
-    def _digests(self) -> dict[UPath, list[str]]:
+    def _paths(self) -> list[UPath]:
+        return sorted(self.root.glob("*.parquet"), key=str) if self.root.exists() else []
+
+    def _digests(self, path: UPath) -> pa.ChunkedArray:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        found: dict[UPath, list[str]] = {}
-        for path in sorted(self.root.glob("*.parquet"), key=str) if self.root.exists() else []:
-            try:
-                with path.open("rb") as file:
-                    found[path] = pq.read_table(file, columns=["sha256"])["sha256"].to_pylist()
-            except (pa.ArrowException, KeyError, OSError):
-                found[path] = []  # a damaged part has no vectors: they are embedded again
-        return found
+        try:
+            with path.open("rb") as file:
+                return pq.read_table(file, columns=["sha256"])["sha256"]
+        except (pa.ArrowException, KeyError, OSError):  # a damaged part has no vectors: they are embedded again
+            return pa.chunked_array([], pa.string())
 
     def forget(self, sha256s: Collection[str], *, part: str | None = None) -> int:
         """Remove the vectors of some digests, of one part or of all, and return how many there were.
@@ -495,8 +519,9 @@ class Vectors:
         import pyarrow.parquet as pq
 
         forgotten, wanted = 0, frozenset(sha256s)
-        for path, names in self._digests().items():
-            if wanted.isdisjoint(names) or part not in {None, path.stem}:
+        for path in self._paths() if part is None else [self._path(part)]:
+            names = self._digests(path).to_pylist()
+            if wanted.isdisjoint(names):
                 continue
             stay = [index for index, name in enumerate(names) if name and name not in wanted]
             forgotten += sum(name in wanted for name in names)

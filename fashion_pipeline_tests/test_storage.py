@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from fashion_pipeline.errors import DamagedFile, LockTimeout, SettingsError, StorageError, TableTooNew
 from fashion_pipeline.outcomes import OK, Outcome, Reason, Status
@@ -20,6 +21,7 @@ from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image,
 from fashion_pipeline.storage import (
     Home,
     Place,
+    Vectors,
     digest,
     file_lock,
     make_directory,
@@ -195,12 +197,34 @@ def test_vectors_are_found_in_whatever_part_they_lie(home: Home) -> None:
     assert np.array_equal(vectors.load([second[1], first[0], first[2]]), rows[[4, 0, 2]])
 
 
+def test_what_is_asked_for_is_found_in_few_parts(home: Home) -> None:
+    """A store's vectors cost what the store has: where its table says that they lie, no other store's part is read."""
+
+    class Watched(Vectors):
+        def _digests(self, path: UPath) -> Any:
+            read.append(path.stem)
+            return super()._digests(path)
+
+    read: list[str] = []
+    vectors = Watched(home.vectors("f" * 16).root)
+    assert vectors.find(["a"]) == {}
+    places = [place for names in ("ab", "cd", "ef") for place in vectors.append(list(names), np.ones((2, 768)))]
+    parts = [place.part for place in places[::2]]
+    assert vectors.find([], first=parts) == {}
+    assert vectors.find(["f", "c"], first=parts[1:]) == {"c": places[2], "f": places[5]}
+    assert set(read) == set(parts[1:])
+    assert vectors.find(["b", "x"]) == {"b": places[1]}
+    assert set(read) == set(parts)
+    vectors.forget(["c"])
+    assert vectors.find(["c", "d", ""]) == {"d": places[3]}
+
+
 def test_a_damaged_part_has_no_vectors(home: Home) -> None:
     """What cannot be read is not in the index, so that it is embedded again."""
     vectors = home.vectors("f" * 16)
     place = vectors.append(["a"], np.ones((1, 768)))[0]
     next(iter(vectors.root.glob("*.parquet"))).write_bytes(b"PAR1")
-    assert vectors.index() == {}
+    assert vectors.index() == vectors.find(["a"], first=[place.part]) == {}
     with pytest.raises(DamagedFile):
         vectors.load([place])
     with pytest.raises(DamagedFile):

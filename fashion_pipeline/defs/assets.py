@@ -154,7 +154,7 @@ def quality_passed(
         pixels=images.pixels,
         quality=run.store.quality,
         clock=run.clock,
-        is_embedded=model.vectors().index().__contains__,
+        embedded=model.vectors().find,
         checkpoint=lambda partial: tables.checkpoint(context, partial),
         progress=run.progress("quality_passed"),
     )

@@ -114,7 +114,8 @@ def embed_images(
 
     Args:
         sha256s: the bytes that passed the gate.
-        previous: this stage's last table; only its failures are read, for their retry counts and times.
+        previous: this stage's last table: its failures, for their retry counts and times; of what succeeded
+            only in which parts it may lie.
         vectors: the model's parts, shared by all stores: a vector made for one serves the others.
         read_pixels: returns ``uint8[224, 224, 3]``; may raise FileNotFoundError, DamagedFile or UnreadableImage.
         encoder: called once, and only when something is to be embedded.
@@ -127,9 +128,9 @@ def embed_images(
     import numpy as np
 
     wanted = sorted(set(sha256s))
-    places = vectors.index()
-    missing = [sha256 for sha256 in wanted if sha256 not in places]
     known = {row.sha256: row for row in previous.rows} if previous else {}
+    places = vectors.find(wanted, first={row.part for row in known.values() if row.fingerprint == fingerprint})
+    missing = [sha256 for sha256 in wanted if sha256 not in places]
     before = {sha256: row.outcome for sha256, row in known.items()}
     rows = {
         sha256: EmbeddedImage(sha256, fingerprint, places[sha256].part, places[sha256].index)

@@ -7,7 +7,7 @@ measurements, and for what passes the model-ready pixels that the embeddings sta
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -113,7 +113,7 @@ def judge_images(
     histories: Iterable[Sequence[str]] = (),
     decode_with: Decoders | None = None,
     workers: int | None = None,
-    is_embedded: Callable[[str], bool] = lambda _: False,
+    embedded: Callable[[Collection[str]], Iterable[str]] = lambda _: (),
     checkpoint: Callable[[Table[JudgedImage]], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Table[JudgedImage], JudgeCounts]:
@@ -131,7 +131,7 @@ def judge_images(
             judged for the moment, those before them are.
         decode_with: decoders other than this process's own.
         workers: pictures decoded at once; by default as many as there are cores and memory for.
-        is_embedded: whether bytes need no pixels any more.
+        embedded: returns, of some bytes that are about to be decoded, those that need no pixels any more.
         checkpoint: called now and then with all rows known so far.
         progress: called with the number of pictures done, and in all.
 
@@ -149,9 +149,10 @@ def judge_images(
         clock=clock,
         decoders=decode_with or decoders(),
         places=BoundedSemaphore(workers),
-        is_embedded=is_embedded,
+        embedded=set(),
     )
     unmeasured = [sha for sha in wanted if not judging.is_known(sha)]
+    judging.embedded.update(embedded(unmeasured))
     done, saved, saved_at = len(wanted) - len(unmeasured), 0, clock.now()
     for decoded, row in enumerate(_in_threads(judging.measure, unmeasured, threads=workers + 1), 1):
         judging.rows[row.sha256] = row
@@ -163,6 +164,7 @@ def judge_images(
     for history in kept:
         for sha in history:
             if sha not in settled and not judging.is_known(sha):
+                judging.embedded.update(embedded([sha]))
                 judging.rows[sha] = judging.measure(sha)
                 decoded += 1
             settled.add(sha)
@@ -193,7 +195,7 @@ class _Judging:
     clock: Clock
     decoders: Decoders
     places: BoundedSemaphore
-    is_embedded: Callable[[str], bool]
+    embedded: set[str]
 
     def table(self, shas: Iterable[str]) -> Table[JudgedImage]:
         """Return the rows known of some bytes, each once."""
@@ -223,7 +225,7 @@ class _Judging:
             return self._failed(sha, len(data), error.reason, str(error))
         row = measured(sha, len(data), found)
         row = replace(row, outcome=judge(row, self.quality))
-        if row.outcome.ok and picture is not None and not self.is_embedded(sha):
+        if row.outcome.ok and picture is not None and sha not in self.embedded:
             self.pixels.put(sha, picture)
         return row
 

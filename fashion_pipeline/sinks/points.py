@@ -115,7 +115,7 @@ def refresh_points(
         vectors: of the model of ``collection``.
         full: compare every point, its whole payload, whatever the digest says.
     """
-    places = vectors.index()
+    places = vectors.find([point.sha256 for point in desired])
     digest = shown_digest(desired, collection=collection, live=live, places=places)
     holder, known = anchor(client, collection, store_id)
     if not full and (known == digest or (holder is None and not desired)):

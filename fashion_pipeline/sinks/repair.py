@@ -213,7 +213,7 @@ def _look_at(
     fingerprint = collection.removeprefix(PREFIX)
     stored = sinks.home.vectors(fingerprint)
     if fingerprint != found.fingerprint:  # readers still see another model's
-        places = stored.index()
+        places = stored.find([point.sha256 for point in points])
         applied = read_points(client, collection, store.id)
         digest = shown_digest(points, collection=collection, live=live, places=places)
         points = as_shown(points, applied, fingerprint=fingerprint, places=places)

@@ -138,7 +138,7 @@ def test_pictures_are_decoded_once(tmp_path: Path) -> None:
 def test_pixels_are_left_for_what_passes_and_is_not_embedded(tmp_path: Path) -> None:
     """The one decode feeds the embeddings stage, and leaves nothing it will not read."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2), encode(checks(64, 64)))
-    stage.run(is_embedded=lambda sha: sha == stage.shas[1])
+    stage.run(embedded=lambda _: stage.shas[1:2])
     assert [stage.pixels.get(sha) is not None for sha in stage.shas] == [True, False, False]
 
 
