@@ -65,6 +65,7 @@ async def test_what_is_asked_by_id(shop: Shop, model: ModelShop, clock: StoppedC
     """News is asked for with every field, in an order by which a batch can be halved, as few at a time as there are."""
     ids = add_many(model, 3, modified=NOW - timedelta(seconds=600))
     await read_changes(shop, CURSOR, {}, clock=clock)
+    assert len(model.asked) == 3
     query = parse_qs(model.asked[-1].query)
     assert sorted(query.pop("include")[0].split(",")) == sorted(map(str, ids))
     assert query == {
@@ -95,18 +96,27 @@ async def test_a_slide_reads_no_page_twice(
 
 
 async def test_a_full_second_is_stepped_through_alone(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """More products in one second than a page holds are read by id, and what came after them by the slide."""
+    """More products in one second than a page holds are read by id until that brings nothing new; the rest slides."""
     crowd = add_many(model, 150, modified=NOW - timedelta(seconds=600), every_s=0)
     others = add_many(model, 150, modified=NOW - timedelta(seconds=300))
     (row,) = (await known(shop, crowd[:1])).values()
     rows = {str(key): replace(row, modified_in_shop_at=LONG_AGO) for key in (*crowd, *others)}
     assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == {*crowd, *others}
     stepped = [query for query in listings(model) if "modified_before" in query]
-    assert {query["page"][0] for query in stepped} == {"1", "2"}
+    assert [query["page"][0] for query in stepped] == ["1", "2", "1", "2", "1"]
     for query in stepped:
         assert query["orderby"] == ["id"]
         assert (query["modified_after"], query["modified_before"]) == (["2026-11-20T16:49:59"], ["2026-11-20T16:50:01"])
     assert all(query["page"] == ["1"] for query in listings(model) if query not in stepped)
+
+
+async def test_a_full_trash(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """More products than a page holds may move to the trash at once."""
+    ids = add_many(model, 150, modified=LONG_AGO)
+    (row,) = (await known(shop, ids[:1])).values()
+    for key in ids:
+        model.trash(key)
+    assert found(await read_changes(shop, CURSOR, dict.fromkeys(map(str, ids), row), clock=clock)) == set(ids)
 
 
 async def test_what_is_news(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
@@ -369,9 +379,9 @@ async def test_a_page_that_comes_again(shop: Shop, model: ModelShop, clock: Stop
 
 async def test_a_shop_that_ignores_modified_after(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """A WooCommerce before 5.8, which lists everything, ends in an error that names the version."""
-    model.add(created=LONG_AGO)
+    product = model.add(created=LONG_AGO)
     model.fault = without("modified_after", "dates_are_gmt=true")
-    with pytest.raises(ShopProtocolError, match=r"store atelier: .*5\.8"):
+    with pytest.raises(ShopProtocolError, match=rf"store atelier: .* product {product} .* WooCommerce to 5\.8"):
         await read_changes(shop, CURSOR, {}, clock=clock)
 
 
@@ -395,7 +405,7 @@ async def test_no_date(shop: Shop, model: ModelShop, clock: StoppedClock) -> Non
     assert changes.cursor == NOW + timedelta(minutes=2) - OVERLAP
 
 
-@pytest.mark.parametrize(("minutes", "swept"), [(4, False), (6, True), (60, True)])
+@pytest.mark.parametrize(("minutes", "swept"), [(5, False), (6, True), (60, True)])
 async def test_the_shops_clock_goes_back(
     *, minutes: int, swept: bool, shop: Shop, model: ModelShop, clock: StoppedClock
 ) -> None:
@@ -440,6 +450,26 @@ async def test_a_product_that_breaks_its_batch(shop: Shop, model: ModelShop, clo
     assert found(changes) == set(ids) - {ids[7]}
     assert changes is not None
     assert changes.unreadable == {str(ids[7]): CULPRIT}
+
+
+async def test_a_product_that_breaks_the_listing(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A product whose very status cannot be encoded is asked for by its id, and named with the reason."""
+    ids = add_many(model, 30, modified=NOW - timedelta(seconds=600))
+    model.fault = poisoned(model, ids[7], fields="status")
+    changes = await read_changes(shop, CURSOR, {}, clock=clock)
+    assert found(changes) == set(ids) - {ids[7]}
+    assert changes is not None
+    assert (changes.listed, changes.unreadable) == (30, {str(ids[7]): CULPRIT})
+
+
+@pytest.mark.parametrize("where", ["modified_after", "include"])
+async def test_a_product_without_an_id(where: str, shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """A plugin that spoils the ids, in the listing or in the answer by id, ends the read with the store's name."""
+    model.add()
+    spoilt = '[{"id": "7", "date_modified_gmt": "2026-11-20T16:59:00"}]'
+    model.fault = lambda request: Response(spoilt) if f"&{where}=" in request.url.query else None
+    with pytest.raises(ShopProtocolError, match="store atelier: a product came without a numeric id"):
+        await read_changes(shop, CURSOR, {}, clock=clock)
 
 
 async def test_what_could_not_be_read_is_asked_again(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
