@@ -10,6 +10,7 @@ from fashion_pipeline.outcomes import LONGEST_RETRY_S
 
 FIRST_WAIT = timedelta(minutes=5)
 LONGEST_WAIT = timedelta(hours=6)
+_GATHERED = timedelta(minutes=50)  # less than the hour after which ``health`` calls a product overdue
 
 
 def wait_after(times: int) -> timedelta:
@@ -124,11 +125,19 @@ class Due(_Cursor):
     format: Literal[1] = 1
     stores: dict[str, StoreDue] = {}
 
+    def keep(self, store_ids: Collection[str], *, now: datetime) -> None:
+        """Forget the stores that are not among these, but for those whose last request is recent: they are to wait."""
+        self.stores = {
+            store_id: known
+            for store_id, known in self.stores.items()
+            if store_id in store_ids or now < known.at + _GATHERED
+        }
+
     def in_turn(self, store_ids: Iterable[str]) -> list[str]:
         """Sort stores: whose last request lies furthest back comes first."""
         return sorted(store_ids, key=lambda store_id: self.stores[store_id].at if store_id in self.stores else _NEVER)
 
-    def request(self, store_id: str, *, latest: datetime, now: datetime) -> str | None:
+    def request(self, store_id: str, *, latest: datetime, soon: bool, now: datetime) -> str | None:
         """Return the key of a run for what is due in a store, or None while one would come too early.
 
         What is due at random moments is gathered for a while; what a run did not change is tried
@@ -136,13 +145,15 @@ class Due(_Cursor):
 
         Args:
             latest: when the last thing that is due fell due.
+            soon: whether something that is due may be well by now; what has failed for long is
+                gathered for longer, or a hundred dead pictures would be a hundred runs a day.
             now: by this machine's clock.
         """
         known = self.stores.get(store_id)
         times = 1
         if known is not None:
             same = latest <= known.at
-            if now < known.at + (wait_after(known.times) if same else FIRST_WAIT):
+            if now < known.at + (wait_after(known.times) if same else FIRST_WAIT if soon else _GATHERED):
                 return None
             times = known.times + 1 if same else 1
         self.stores[store_id] = StoreDue(at=now, times=times)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fashion_pipeline.shop.news import Recent
     from fashion_pipeline.shop.poll import Answers
     from fashion_pipeline.shop.rest import Shop
+    from fashion_pipeline.sinks.health import DueProducts
 
 DEADLINE_S = 7.0
 """For the answers of all shops; with what comes before and after, a tick of 500 stores takes less than 10 s."""
@@ -209,9 +210,11 @@ def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -
         return dg.SkipReason("no store may be run: they are paused, or a run of theirs is under way")
     due = asyncio.run(_due_stores(postgres, now))
     requests: list[dg.RunRequest] = []
-    memory.stores = {store_id: known for store_id, known in memory.stores.items() if store_id in due}
+    memory.keep(due, now=now)
     for store_id in memory.in_turn(due.keys() & ready.keys()):
-        if len(requests) < MOST_REQUESTS and (key := memory.request(store_id, latest=due[store_id], now=now)):
+        if len(requests) < MOST_REQUESTS and (
+            key := memory.request(store_id, latest=due[store_id].latest, soon=due[store_id].soon, now=now)
+        ):
             requests.append(dg.RunRequest(run_key=key, partition_key=store_id))
     added = missing_partitions(
         context.instance, {str(request.partition_key): ready[str(request.partition_key)] for request in requests}
@@ -224,7 +227,7 @@ def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -
     )
 
 
-def _nothing_due(due: Mapping[str, datetime]) -> str:
+def _nothing_due(due: "Mapping[str, DueProducts]") -> str:
     if not due:
         return "nothing is due in any store"
     return (
@@ -232,7 +235,7 @@ def _nothing_due(due: Mapping[str, datetime]) -> str:
     )
 
 
-async def _due_stores(postgres: PostgresResource, now: datetime) -> dict[str, datetime]:
+async def _due_stores(postgres: PostgresResource, now: datetime) -> "dict[str, DueProducts]":
     from fashion_pipeline.sinks.health import due_stores
 
     async with postgres.open() as engine:

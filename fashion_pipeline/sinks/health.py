@@ -28,6 +28,9 @@ LEAST_HISTORY = 3
 JUMP = 0.1
 """Points of share above the usual one that are unusual."""
 
+FEW_ATTEMPTS = 4
+"""So many failures in a row, and a product was last tried up to forty minutes ago: it may yet recover soon."""
+
 _READ = "last_read"
 _HISTORY = "refused_by_day"
 _OVERDUE = timedelta(hours=1)
@@ -90,14 +93,30 @@ class StoreHealth:
         return self.usual_share is not None and self.share - self.usual_share >= JUMP
 
 
-async def due_stores(engine: AsyncEngine, *, now: datetime) -> dict[str, datetime]:
-    """Return the stores with a product that is to be looked at again by now, and when the last of these fell due."""
-    due = product_outcomes.c.next_retry_at
-    statement = select(product_outcomes.c.store_id, func.max(due).label("latest")).where(due <= now)
+@dataclass(frozen=True, slots=True)
+class DueProducts:
+    """The products of a store that are to be looked at again by now.
+
+    Attributes:
+        latest: when the last of them fell due.
+        soon: one of them may be well at any moment. Else all have failed for hours, or are pictures
+            that were refused, and looking at them a little later loses nothing.
+    """
+
+    latest: datetime
+    soon: bool
+
+
+async def due_stores(engine: AsyncEngine, *, now: datetime) -> dict[str, DueProducts]:
+    """Return what is due in each store that has something due."""
+    told = product_outcomes.c
+    refused = (told.status == Status.REJECTED.value) & (told.stage != "raw_products")  # there it may be scheduled
+    soon = ~refused & (told.attempts < FEW_ATTEMPTS)
+    statement = select(told.store_id, func.max(told.next_retry_at).label("latest"), func.bool_or(soon).label("soon"))
     with explained(engine.url):
         async with engine.connect() as connection:
-            rows = await connection.execute(statement.group_by(product_outcomes.c.store_id))
-            return {row.store_id: row.latest for row in rows}
+            rows = await connection.execute(statement.where(told.next_retry_at <= now).group_by(told.store_id))
+            return {row.store_id: DueProducts(row.latest, row.soon) for row in rows}
 
 
 async def remember_run(

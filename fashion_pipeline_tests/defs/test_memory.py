@@ -65,16 +65,16 @@ def test_a_cursor_that_cannot_be_read_is_begun_anew(text: str) -> None:
 def test_what_is_due_is_gathered_and_what_stays_due_is_tried_ever_more_rarely() -> None:
     """One state is requested once under one key; a later one under another, at the earliest after five minutes."""
     memory = Due()
-    first = memory.request("a", latest=NOW, now=NOW)
+    first = memory.request("a", latest=NOW, soon=True, now=NOW)
     assert first is not None
-    assert memory.request("a", latest=NOW + MINUTE, now=NOW + 2 * MINUTE) is None
-    later = memory.request("a", latest=NOW + MINUTE, now=NOW + 5 * MINUTE)
+    assert memory.request("a", latest=NOW + MINUTE, soon=True, now=NOW + 2 * MINUTE) is None
+    later = memory.request("a", latest=NOW + MINUTE, soon=True, now=NOW + 5 * MINUTE)
     keys = [first, later]
     waits = []
     now = last = NOW + 5 * MINUTE
     while len(keys) < 5:  # the run has changed nothing
         now += MINUTE
-        if (key := memory.request("a", latest=NOW + MINUTE, now=now)) is not None:
+        if (key := memory.request("a", latest=NOW + MINUTE, soon=True, now=now)) is not None:
             keys.append(key)
             waits.append((now - last) / MINUTE)
             last = now
@@ -82,9 +82,22 @@ def test_what_is_due_is_gathered_and_what_stays_due_is_tried_ever_more_rarely() 
     assert len(set(keys)) == 5
 
 
+def test_what_has_failed_for_long_is_gathered_for_longer() -> None:
+    """Dead pictures, each due at a moment of its own, are a run an hour at most; what may be well by now waits for none."""
+    memory = Due()
+    assert memory.request("a", latest=NOW, soon=False, now=NOW)
+    assert memory.request("a", latest=NOW + MINUTE, soon=False, now=NOW + 49 * MINUTE) is None
+    assert memory.request("a", latest=NOW + MINUTE, soon=True, now=NOW + 49 * MINUTE)
+    assert memory.request("a", latest=NOW + 50 * MINUTE, soon=False, now=NOW + 99 * MINUTE)
+    memory.keep((), now=NOW + 148 * MINUTE)  # the run left nothing due
+    assert memory.request("a", latest=NOW + 148 * MINUTE, soon=False, now=NOW + 148 * MINUTE) is None
+    memory.keep((), now=NOW + 149 * MINUTE)
+    assert not memory.stores
+
+
 def test_the_store_whose_last_request_lies_furthest_back_is_the_first() -> None:
     """When more is due than a tick may request, every store has its turn."""
     memory = Due()
-    memory.request("a", latest=NOW, now=NOW)
-    memory.request("b", latest=NOW, now=NOW - MINUTE)
+    memory.request("a", latest=NOW, soon=True, now=NOW)
+    memory.request("b", latest=NOW, soon=True, now=NOW - MINUTE)
     assert memory.in_turn({"a", "b", "c"}) == ["c", "b", "a"]

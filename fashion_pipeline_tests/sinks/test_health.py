@@ -13,6 +13,7 @@ from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.health import (
     DAYS,
     Day,
+    DueProducts,
     StoreHealth,
     due_stores,
     is_left,
@@ -67,8 +68,25 @@ async def test_what_is_due_is_told_by_store(engine: AsyncEngine) -> None:
     """A store is due by the last of its products whose time has come, whatever they wait for."""
     await publish(engine, "north", *NORTH)
     await publish(engine, "south", told("south", "later", Status.FAILED, next_retry_at=NOW + HOUR))
-    assert await due_stores(engine, now=NOW) == {"north": NOW - HOUR / 2}
-    assert await due_stores(engine, now=NOW + HOUR) == {"north": NOW + HOUR, "south": NOW + HOUR}
+    assert await due_stores(engine, now=NOW) == {"north": DueProducts(NOW - HOUR / 2, soon=True)}
+    due = await due_stores(engine, now=NOW + HOUR)
+    assert {store_id: told.latest for store_id, told in due.items()} == {"north": NOW + HOUR, "south": NOW + HOUR}
+
+
+async def test_what_may_be_well_by_now_is_told_from_what_failed_for_long(engine: AsyncEngine) -> None:
+    """A first failure and a scheduled product are looked at soon; dead and refused pictures may wait for company."""
+    due = {"next_retry_at": NOW - HOUR}
+    dead = told("north", "dead", Status.FAILED, Reason.UNREACHABLE, attempts=4, **due)
+    gone = replace(told("north", "gone", Status.REJECTED, Reason.GONE, **due), stage="fetched_images")
+    scheduled = replace(told("north", "1", Status.REJECTED, Reason.NOT_PUBLISHED, **due), stage="raw_products")
+    for more, soon in (
+        ((), False),
+        ((scheduled,), True),
+        ((told("north", "2", Status.FAILED, attempts=3, **due),), True),
+        ((told("north", "3", Status.OK, Reason.HTTP_ERROR, attempts=1, **due),), True),
+    ):
+        await publish(engine, "north", dead, gone, *more)
+        assert (await due_stores(engine, now=NOW))["north"].soon is soon
 
 
 async def test_a_store_is_counted_as_the_run_counted_it(engine: AsyncEngine) -> None:
