@@ -97,7 +97,8 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
         from fashion_pipeline.sinks.desired import desired_state
         from fashion_pipeline.sinks.health import remember_run
         from fashion_pipeline.sinks.outcomes import publish_outcomes
-        from fashion_pipeline.sinks.postgres import database
+        from fashion_pipeline.sinks.postgres import apply_rows, database
+        from fashion_pipeline.sinks.tombstones import without_purged
 
         try:
             tables = {
@@ -105,17 +106,20 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
             }
             if not tables["raw_products"].rows:
                 return
-            desired = desired_state(
-                store=self.store,
-                products=tables["raw_products"],
-                images=tables["fetched_images"],
-                judged=tables["quality_passed"],
-                embedded=tables["embeddings"],
-                fingerprint=tables["embeddings"].metadata.get("fingerprint", ""),
-            )
             async with database(url, home_id=home().id) as engine:
+                desired = desired_state(
+                    store=self.store,
+                    products=await without_purged(engine, self.store.id, tables["raw_products"]),
+                    images=tables["fetched_images"],
+                    judged=tables["quality_passed"],
+                    embedded=tables["embeddings"],
+                    fingerprint=tables["embeddings"].metadata.get("fingerprint", ""),
+                )
                 now = self.clock.now()
-                await publish_outcomes(engine, store_id=self.store.id, outcomes=desired.outcomes, now=now)
+                would = await apply_rows(engine, store_id=self.store.id, desired=desired, now=now, dry_run=True)
+                await publish_outcomes(
+                    engine, store_id=self.store.id, outcomes=desired.outcomes, withheld=would.withheld, now=now
+                )
                 read_at = tables["raw_products"].metadata.get("read_at")
                 await remember_run(engine, store_id=self.store.id, read_at=read_at, outcomes=desired.outcomes, now=now)
         except FashionError as error:  # the run has its own error, and the next run publishes

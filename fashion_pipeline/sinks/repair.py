@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fashion_pipeline.records import TABLES, Product, Table, buried
+from fashion_pipeline.records import TABLES, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import Desired, DesiredPoint, desired_state, product_id
 from fashion_pipeline.sinks.drift import Drift, Kind
@@ -42,7 +42,7 @@ from fashion_pipeline.sinks.qdrant import (
     move_alias,
 )
 from fashion_pipeline.sinks.reconcile import PointPlan, Removals, as_shown
-from fashion_pipeline.sinks.tombstones import purged_products
+from fashion_pipeline.sinks.tombstones import without_purged
 from fashion_pipeline.storage import Home, read_table
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ async def _look(sinks: Sinks, store: Store, *, now: datetime, vectors: bool, all
         if rows or points:
             found.drift.note(Kind.NO_TABLES, ", ".join(missing), times=max(rows, points))
         return found
-    tables["raw_products"] = await _without_purged(sinks, store, tables["raw_products"])
+    tables["raw_products"] = await without_purged(sinks.engine, store.id, tables["raw_products"] or Table(()))
     found.fingerprint = tables["embeddings"].metadata.get("fingerprint", "")  # type: ignore[union-attr]
     found.desired = desired = _desired(store, tables, found.fingerprint)
     found.staying = await inspect_rows(
@@ -230,13 +230,6 @@ def _look_at(
     )
     found.parts.append(_Part(collection, points, digest, plan))
     return present
-
-
-async def _without_purged(sinks: Sinks, store: Store, products: Table[Product] | None) -> Table[Product]:
-    """Return the products with what a purge, which may have been cut off, has left of those that were purged."""
-    purged = await purged_products(sinks.engine, store.id)
-    rows, metadata = ((), {}) if products is None else (products.rows, products.metadata)
-    return Table(tuple(buried(row) if row.external_id in purged else row for row in rows), metadata)
 
 
 def _desired(store: Store, tables: Mapping[str, Table[Any] | None], fingerprint: str) -> Desired:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.errors import StorePurged
+from fashion_pipeline.records import Product, Table, buried
 from fashion_pipeline.sinks.schema import tombstones
 from fashion_pipeline.sinks.trouble import explained
 
@@ -32,6 +33,16 @@ async def purged_products(engine: AsyncEngine, store_id: str) -> frozenset[str]:
         )
         raise StorePurged(msg)
     return frozenset(known)
+
+
+async def without_purged(engine: AsyncEngine, store_id: str, products: Table[Product]) -> Table[Product]:
+    """Return a store's products with what is left of the purged ones, should their purge have been cut off.
+
+    Raises:
+        StorePurged: the whole store was.
+    """
+    purged = await purged_products(engine, store_id)
+    return Table(tuple(buried(row) if row.external_id in purged else row for row in products.rows), products.metadata)
 
 
 async def purged_stores(engine: AsyncEngine) -> frozenset[str]:

@@ -71,6 +71,11 @@ def test_a_listing_that_lost_a_quarter_of_its_rows(pipeline: Pipeline) -> None:
     assert list(checks) == ["removals_held"]
     assert "4 products would be removed, and are kept: so many left at once" in checks["removals_held"]
     assert advice(pipeline) in checks["removals_held"]
+    told = pipeline.outcomes()
+    pipeline.shop("faults", faults=[{"name": "maintenance"}])
+    assert run(pipeline).error is not None
+    assert pipeline.outcomes() == told  # they wait, whatever becomes of a run
+    pipeline.shop("faults", faults=[])
     assert run(pipeline, allow_removals=True) == {}
     assert pipeline.held().archived == set(lost)
     assert outcome(pipeline, lost[0])[2:] == (["deleted"], False, False)
