@@ -131,10 +131,11 @@ def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -
     """Make a model's collection with its payload indexes where it is missing, and return its name.
 
     Raises:
-        CollectionMismatch: it has another shape, or belongs to another home.
+        CollectionMismatch: it has another shape, or this Qdrant is another home's.
     """
     from qdrant_client import models as qm
 
+    check_owner(client, home_id)  # of every model: the alias is one for all
     name = collection_name(fingerprint)
     if not client.collection_exists(name):
         client.create_collection(

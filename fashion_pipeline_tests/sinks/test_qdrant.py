@@ -85,6 +85,8 @@ def test_a_collection_of_another_shape_or_home_is_refused(client: QdrantClient) 
     ensure_collection(client, "c", home_id="home-1")
     with pytest.raises(CollectionMismatch, match="another home, home-1"):
         ensure_collection(client, "c", home_id="home-2")
+    with pytest.raises(CollectionMismatch, match="another home, home-1"):  # whose readers' alias it would take
+        ensure_collection(client, "d", home_id="home-2")
 
 
 def test_a_collection_without_an_owner_takes_one(client: QdrantClient) -> None:
