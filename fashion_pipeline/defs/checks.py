@@ -84,7 +84,8 @@ def listing_complete(store_id: str, counts: "ReadCounts") -> dg.AssetCheckResult
             f"{store_id}: the shop does not let {counts.unreadable:,} products be read: what is known of them is kept, "
             f"and they are asked for again; fashion-pipeline outcomes {store_id} says why of each"
         )
-    return warn(LISTING_COMPLETE, problems, fine=f"{store_id}: {counts.listed:,} products listed")
+    what = "all of them" if counts.read == "sweep" else "as changed since the read before"
+    return warn(LISTING_COMPLETE, problems, fine=f"{store_id}: {counts.listed:,} products listed, {what}")
 
 
 def shop_not_read(store_id: str, error: Exception) -> dg.AssetCheckResult:

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from fashion_pipeline.errors import FashionError, SettingsError
 
@@ -40,7 +42,14 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
             raise SettingsError(msg) from error
     workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
     workspace.write_text(WORKSPACE, "utf-8")
-    quiet = ["-w", str(workspace), "--log-level", "warning", "--code-server-log-level", "warning"]
+    quiet = [
+        "-w",
+        str(workspace),
+        "--log-level",
+        "warning",
+        "--code-server-log-level",
+        "error",
+    ]  # its warnings tell of reloads
     commands = {
         "web server": [
             "dagster_webserver",
@@ -55,7 +64,11 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
         ],
         "daemon": ["dagster._daemon", "run", *quiet],
     }
-    services = {name: _start(arguments) for name, arguments in commands.items()}
+    environment = _environment()
+    services = {name: _start(arguments, workspace.parent, environment) for name, arguments in commands.items()}
+    for service in services.values():
+        if service.stdout is not None:
+            threading.Thread(target=_repeat, args=(service.stdout,), daemon=True).start()
     try:
         _wait_until_up(port, services)
         print(f"Dagster UI: http://{HOST}:{port}   (Ctrl-C stops it and everything it started)")  # noqa: T201
@@ -75,10 +88,33 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
                 service.kill()
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+def _environment() -> dict[str, str]:
+    """Return the services' environment: what this process finds, they find from another folder too."""
+    package = str(Path(__file__).resolve().parents[2])
+    return {
+        **os.environ,
+        "FASHION_STORES": str(Path(os.environ.get("FASHION_STORES") or "stores.yaml").absolute()),
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _repeat(said: IO[bytes]) -> None:
+    """Print what a service says, but for the events of runs, a hundred for each: the UI shows them."""
+    for line in said:
+        if b" - dagster - DEBUG - " not in line:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+
+
+def _start(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a service in a folder without a ``.env``: Dagster would let one win over the real environment."""
     return subprocess.Popen(  # noqa: S603 - our own arguments
         [sys.executable, "-m", *arguments],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - started from the main thread, before any other
     )

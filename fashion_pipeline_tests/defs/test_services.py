@@ -53,6 +53,9 @@ def test_killed_it_leaves_no_process_and_the_next_start_works(pipeline: Pipeline
     for end in (signal.SIGKILL, signal.SIGINT):
         with started(pipeline, port) as (process, family):
             assert len({item.pid for item in family}) >= 4
+            services = [item for item in family if "dagster" in " ".join(item.cmdline())]
+            # Where no .env lies: Dagster would let it win over the real environment.
+            assert {item.cwd() for item in services} == {str(pipeline.folder / "home" / "dagster")}
             process.send_signal(end)
             process.wait()
             _, alive = psutil.wait_procs(family, timeout=90)
