@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,7 +37,6 @@ from fashion_pipeline.errors import (
     UnreadableImage,
     without_store,
 )
-from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def cli(*, verbose: bool) -> None:
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 
 
-@cli.command()
+@cli.command(short_help="Write a commented stores.yaml and .env.example.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write them.")
 def init(folder: Path) -> None:
     """Write a commented stores.yaml and .env.example to begin with; nothing is overwritten."""
@@ -118,7 +118,7 @@ def init(folder: Path) -> None:
     click.echo("\n".join(next_steps(folder)))
 
 
-@cli.command()
+@cli.command(short_help="Find out what is wrong with every shop, or with STORE's.")
 @click.argument("store", required=False)
 @click.option("--pictures", type=click.IntRange(0, 500), default=60, help="Products whose pictures are looked at.")
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=60.0, help="At most so many for each store.")
@@ -131,7 +131,7 @@ def doctor(store: str | None, *, pictures: int, seconds: float, as_json: bool) -
         sys.exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Bring one STORE into step with both sinks.")
 @click.argument("store")
 @click.option("--sweep", is_flag=True, help="Compare the whole shop, not only what changed.")
 @click.option("--allow-removals", is_flag=True, help="Consent to many removals at once, and to an empty listing.")
@@ -150,7 +150,7 @@ def ingest(store: str, *, sweep: bool, allow_removals: bool, as_json: bool) -> N
         sys.exit(exit_code(error))
 
 
-@cli.command()
+@cli.command(short_help="Take two model shops through the whole pipeline.")
 @click.option("--folder", type=click.Path(path_type=Path), default=DEMO_FOLDER, help="Where the demo keeps its files.")
 @click.option("--model", default="tiny", help="tiny (generated, untrained), hf-hub:OWNER/NAME or local-dir:/path.")
 @click.option("--products", type=click.IntRange(1, 100_000), default=None, help="Products of each shop.")
@@ -213,7 +213,7 @@ def dev(*, port: int, with_demo: bool) -> None:
         serve_ui(port=port, store_ids=list(settings.store_list()))
 
 
-@cli.command()
+@cli.command(short_help="Say what each store has in both sinks, and what is kept out.")
 @click.argument("store", required=False)
 @_json
 def status(store: str | None, *, as_json: bool) -> None:
@@ -231,7 +231,7 @@ def status(store: str | None, *, as_json: bool) -> None:
         click.echo("\n".join(status_lines(store_id, told, store=listed.get(store_id))))
 
 
-@cli.command()
+@cli.command(short_help="Explain what became of STORE's products, or of one.")
 @click.argument("store")
 @click.argument("product", required=False)
 def outcomes(store: str, product: str | None) -> None:
@@ -250,13 +250,16 @@ def outcomes(store: str, product: str | None) -> None:
         found = asyncio.run(read())
     if not found:
         what = f"product {product!r} of {store}" if product else f"store {store}"
-        msg = f"nothing is known of {what}: run fashion-pipeline ingest {store} first, or check the shop's id"
+        check = "; its id is the one that it has in the shop" if product else ""
+        msg = f"nothing is known of {what}: run fashion-pipeline ingest {store} first{check}"
         raise SettingsError(msg)
-    for outcome in found:
+    for outcome in sorted(
+        found, key=lambda each: (len(each.external_id), each.external_id)
+    ):  # as numbers, which they are
         click.echo("\n".join(outcome_lines(outcome)))
 
 
-@cli.command()
+@cli.command(short_help="Find what looks like a product, or like a picture.")
 @click.argument("store")
 @click.argument("product", required=False)
 @click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Search by a picture.")
@@ -333,7 +336,7 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     """Run one store, print what came of it, and return its error and its part of the JSON object."""
     from fashion_pipeline.definitions import defs
     from fashion_pipeline.defs.runs import run_store
-    from fashion_pipeline.report import InSinks, store_lines, store_report
+    from fashion_pipeline.report import InSinks, consent_lines, store_lines, store_report
 
     job = defs.resolve_job_def("ingest_store")
     with show_progress():
@@ -345,12 +348,8 @@ def _run(opened: DagsterInstance, store_id: str, **options: bool) -> tuple[BaseE
     lines = store_lines(store_id, report, told)
     first, *rest = lines if "postgres_products" in result.counts else lines[:3]  # what stood before is not news
     click.echo("\n".join(["", click.style(first, bold=True), *rest, ""]), err=True)
-    if waiting := sum(Reason.AWAITING_CONSENT in outcome.reasons for outcome in told.outcomes):
-        click.echo(
-            f"  {waiting:,} products would be removed and are kept until you agree: "
-            f"fashion-pipeline ingest {store_id} --allow-removals",
-            err=True,
-        )
+    for line in consent_lines(store_id, told.outcomes):
+        click.echo(line, err=True)
     if result.error is not None:
         _say(f"{store_id}: {_sentence(result.error, store_id)}")
     return result.error, report
@@ -370,19 +369,26 @@ def _read_sinks(store_ids: list[str], *, detached: bool = False) -> dict[str, In
     from fashion_pipeline.sinks.points import primary_counts
     from fashion_pipeline.sinks.postgres import live_counts
     from fashion_pipeline.sinks.qdrant import ALIAS
+    from fashion_pipeline.sinks.tombstones import purged_stores
 
-    async def read() -> tuple[list[str], dict[str, int], dict[str, tuple[ProductOutcome, ...]]]:
+    async def read() -> dict[str, InSinks]:
         async with PostgresResource().open() as engine:
             rows = await live_counts(engine)
+            purged = await purged_stores(engine)
             wanted = [*store_ids, *(sorted(set(rows) - set(store_ids)) if detached else [])]
-            return wanted, rows, {store_id: await read_outcomes(engine, store_id=store_id) for store_id in wanted}
+            return {
+                store_id: InSinks(
+                    rows=rows.get(store_id, 0),
+                    outcomes=await read_outcomes(engine, store_id=store_id),
+                    purged=store_id in purged,
+                )
+                for store_id in wanted
+            }
 
-    wanted, rows, outcomes = asyncio.run(read())
+    told = asyncio.run(read())
     with QdrantResource().open() as client:
-        points = primary_counts(client, ALIAS, wanted)
-    return {
-        store_id: InSinks(rows.get(store_id, 0), points.get(store_id, 0), outcomes[store_id]) for store_id in wanted
-    }
+        points = primary_counts(client, ALIAS, list(told))
+    return {store_id: replace(known, points=points.get(store_id, 0)) for store_id, known in told.items()}
 
 
 def _hits(store: str, *, product: str | None, image: Path | None, limit: int, everywhere: bool) -> Sequence[Match]:

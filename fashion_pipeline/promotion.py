@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 
 
-@click.group()
+@click.group(short_help="See, show and drop embedding models.")
 def model() -> None:
     """Say which models there are and which one readers see, move readers to another, and remove one."""
 
 
-@model.command()
+@model.command(short_help="Say of each model how far it is, and who sees it.")
 @_json
 def status(*, as_json: bool) -> None:
     """Say of each model how many points it has, who sees it, and what it lacks."""
@@ -43,7 +43,7 @@ def status(*, as_json: bool) -> None:
         click.echo("no model has been used yet: run fashion-pipeline ingest STORE first")
 
 
-@model.command()
+@model.command(short_help="Show readers the wanted model, or another one, now.")
 @click.argument("fingerprint", required=False)
 @click.option("--force", is_flag=True, help="Although it lacks points.")
 def promote(fingerprint: str | None, *, force: bool) -> None:
@@ -59,7 +59,7 @@ def promote(fingerprint: str | None, *, force: bool) -> None:
     asyncio.run(move())
 
 
-@model.command()
+@model.command(short_help="Remove a model's collection and vectors.")
 @click.argument("fingerprint")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(fingerprint: str, *, yes: bool) -> None:

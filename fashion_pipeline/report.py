@@ -57,11 +57,12 @@ def first_reason(outcome: ProductOutcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class InSinks:
-    """What both sinks hold of one store: live rows, primary points, and its products' outcomes."""
+    """What both sinks hold of one store: live rows, primary points, its products' outcomes, and whether it was purged."""
 
     rows: int = 0
     points: int = 0
     outcomes: tuple[ProductOutcome, ...] = ()
+    purged: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``status --json`` says of the store."""
@@ -76,10 +77,28 @@ def status_lines(store_id: str, told: InSinks, *, store: Store | None) -> list[s
     notes = "" if store is not None else " - not in stores.yaml: not run any more, kept as it was"
     notes += " - paused" if store is not None and store.paused else ""
     notes += "" if told.rows == told.points else " - THE SINKS DIFFER: run it again"
+    if told.purged:
+        notes += f" - purged: not read, until fashion-pipeline purge {store_id} --undo"
+    elif store is not None and not told.outcomes:
+        notes += f" - nothing is known of it yet: fashion-pipeline ingest {store_id}"
     lines = [f"{store_id}: {report['products']:,} products, {told.rows:,} rows, {told.points:,} points{notes}"]
     for name in ("rejected", "failed"):
         lines += [f"  {count:>6,} {name}: {reason}" for reason, count in report[name].items()]
-    return lines
+    lines += [f"  {count:>6,} ok, for the time being: {reason}" for reason, count in _shown_although(told.outcomes)]
+    return [*lines, *consent_lines(store_id, told.outcomes)]
+
+
+def consent_lines(store_id: str, outcomes: Iterable[ProductOutcome]) -> list[str]:
+    """Return how to agree to the removals that wait for a person, where any do."""
+    waiting = sum(Reason.AWAITING_CONSENT in outcome.reasons for outcome in outcomes)
+    agree = f"fashion-pipeline ingest {store_id} --allow-removals"
+    return [f"  {waiting:,} products would be removed and are kept until you agree: {agree}"] if waiting else []
+
+
+def _shown_although(outcomes: Iterable[ProductOutcome]) -> list[tuple[str, int]]:
+    """Count by reason what is published with an older picture, or with what is known of it."""
+    although = (outcome for outcome in outcomes if outcome.status is Status.OK and outcome.reasons)
+    return Counter(first_reason(each) for each in although if Reason.AWAITING_CONSENT not in each.reasons).most_common()
 
 
 def hit_line(hit: Match) -> str:
@@ -101,10 +120,11 @@ def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list
             ("points_written", "points written"),
         )
     )
-    refused = sum(report["rejected"].values())
+    refused, failed = (sum(report[name].values()) for name in ("rejected", "failed"))
+    again = f", {failed:,} to be tried again" if failed else ""
     lines = [
         f"{store_id}",
-        f"  {report['products']:,} products: {told.rows:,} rows, {told.points:,} points, {refused:,} refused",
+        f"  {report['products']:,} products: {told.rows:,} rows, {told.points:,} points, {refused:,} refused{again}",
         f"  this run: {did}, in {sum(report['seconds'].values()):.1f} s",
     ]
     changed = [
@@ -121,6 +141,10 @@ def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list
         lines.append(f"            {', '.join(changed)}")
     for status, words in (("rejected", ""), ("failed", "for now: ")):
         lines += [f"  {count:>5,} {words}{_text(reason)}  [{reason}]" for reason, count in report[status].items()]
+    lines += [
+        f"  {count:>5,} published all the same: {_text(reason)}  [{reason}]"
+        for reason, count in _shown_although(told.outcomes)
+    ]
     return lines
 
 
@@ -136,7 +160,7 @@ def outcome_lines(outcome: ProductOutcome) -> list[str]:
         "quality_passed": "at the quality gate (quality_passed)",
         "embeddings": "when its picture was embedded (embeddings)",
     }
-    title = f"{outcome.external_id}  {outcome.title}"
+    title = f"{outcome.external_id}  {outcome.title}".rstrip()
     reasons = "; ".join(reason.text for reason in outcome.reasons)
     if outcome.status is Status.OK:
         how = "with an older picture"

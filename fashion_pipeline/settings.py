@@ -148,6 +148,22 @@ class Settings(BaseSettings):
         default_factory=lambda: Quality.model_validate({}), description="thresholds for every store"
     )
 
+    @field_validator("model")
+    @classmethod
+    def _model_has_a_form(cls, value: str) -> str:
+        if not re.fullmatch(r"hf-hub:.+|local-dir:.+|tiny", value):
+            msg = "must be hf-hub:OWNER/NAME, local-dir:/path/of/a/checkpoint, or tiny"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_has_a_form(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            msg = "must be auto, cpu, cuda or cuda:N"
+            raise ValueError(msg)
+        return value
+
     @field_validator("batch_size", mode="plain")
     @classmethod
     def _batch_size_is_positive(cls, value: int | str) -> int | str:

@@ -60,7 +60,7 @@ def write_starter(folder: Path) -> tuple[Path, Path]:
     """
     texts = {folder / "stores.yaml": stores_yaml(), folder / ".env.example": env_example()}
     if there := [str(path) for path in texts if path.exists()]:
-        msg = f"{' and '.join(there)}: there already, and not overwritten; edit it, or name another place with --folder"
+        msg = f"{' and '.join(there)}: there already, and not overwritten; edit what is there, or name another place with --folder"
         raise SettingsError(msg)
     try:
         folder.mkdir(parents=True, exist_ok=True)

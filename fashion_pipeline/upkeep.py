@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 
 
-@click.command()
+@click.command(short_help="Hold both sinks against the tables, and name what differs.")
 @click.argument("store", required=False)
 @click.option("--repair", is_flag=True, help="Put right what differs, and look again.")
 @click.option("--allow-removals", is_flag=True, help="Consent to removals that wait for a person.")
@@ -109,7 +109,7 @@ def _lines(store_id: str, done: Reconciled) -> Iterator[str]:
         yield f"  nothing was changed: fashion-pipeline ingest {store_id} --sweep"
 
 
-@click.command()
+@click.command(short_help="Remove a product, or a whole store, for ever.")
 @click.argument("store")
 @click.argument("product", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -146,7 +146,8 @@ async def _purge(store_id: str, external_id: str | None, what: str) -> dict[str,
                 done = await purge_product(sinks, store_id, external_id, now=now)
     click.echo(
         f"{what}: removed {done.rows:,} rows, {done.points:,} points, {done.vectors:,} vectors, {done.pictures:,} pictures "
-        f"({done.bytes:,} bytes), {done.tables:,} tables; {done.shared:,} pictures stay, others have them too",
+        f"({done.bytes:,} bytes), {done.tables:,} tables"
+        + (f"; {done.shared:,} pictures stay, others have them too" if done.shared else ""),
         err=True,
     )
     click.echo(f"It does not come back, until: {_undo_command(store_id, external_id)}", err=True)
@@ -173,7 +174,7 @@ def _undo_command(store_id: str, external_id: str | None) -> str:
     return f"fashion-pipeline purge {store_id} {f'{external_id} ' if external_id else ''}--undo"
 
 
-@click.command()
+@click.command(short_help="Remove files that nothing refers to.")
 @click.option("--dry-run", is_flag=True, help="Remove nothing; say what would be removed.")
 @_json
 def gc(*, dry_run: bool, as_json: bool) -> None:
@@ -183,7 +184,8 @@ def gc(*, dry_run: bool, as_json: bool) -> None:
     for name, one in freed.items():
         click.echo(f"{name:<10} {one['files']:>8,} files {one['bytes']:>15,} bytes", err=True)
     total = sum(one["bytes"] for one in freed.values())
-    click.echo(f"{total:,} bytes {'would be removed' if dry_run else 'removed'}", err=True)
+    kept = "what was written within the last day is left alone"
+    click.echo(f"{total:,} bytes {'would be removed' if dry_run else 'removed'}; {kept}", err=True)
     if as_json:
         click.echo(json.dumps(freed))
 

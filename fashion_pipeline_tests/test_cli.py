@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import trustme
+from click.testing import CliRunner
 
+from fashion_pipeline.cli import cli
 from fashion_pipeline.demo.stage import start_server
 from fashion_pipeline.report import COUNTS
 from fashion_pipeline_tests.pipeline import Pipeline
@@ -98,6 +100,15 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(pipeline: Pipeline, arguments
     assert ran.returncode == 2
     assert words in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["model"]])
+def test_the_list_of_commands_says_of_each_what_it_does(group: list[str]) -> None:
+    """Whole sentences that fit a terminal of 80 columns: none is cut short."""
+    told = CliRunner().invoke(cli, [*group, "--help"], terminal_width=80).output
+    commands = told.partition("Commands:")[2].splitlines()
+    assert commands
+    assert all(line.endswith(".") and not line.endswith("...") for line in commands if line)
 
 
 def test_a_wrong_stores_file_is_one_sentence_with_file_and_line(pipeline: Pipeline) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.report import COUNTS, InSinks, outcome_lines, status_lines, store_lines, store_report
+from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import ProductOutcome
 
 PUBLISHED = ProductOutcome(
@@ -58,7 +59,7 @@ def test_a_person_reads_the_reasons_in_plain_words() -> None:
     """The summary of a run names every reason with its count, the ones that are tried again apart."""
     told = InSinks(1, 1, EVERY)
     text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), told))
-    assert "4 products: 1 rows, 1 points, 1 refused" in text
+    assert "4 products: 1 rows, 1 points, 1 refused, 2 to be tried again" in text
     assert "1 the picture's shorter side is too short  [too_small]" in text
     assert "1 for now: the picture's host asked us to come back later  [rate_limited]" in text
     assert "[waiting]" in text
@@ -97,6 +98,27 @@ def test_a_published_product_whose_removal_is_held_back_says_so() -> None:
     """It is published until a person agrees, and the reason names what they would agree to."""
     held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,), detail="the shop lists no product")
     assert f"  it is published, until you agree to its removal: {Reason.AWAITING_CONSENT.text}" in outcome_lines(held)
+
+
+STALE = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), attempts=1)
+
+
+def test_what_is_published_all_the_same_is_counted() -> None:
+    """A store full of older pictures is seen in the report of a run, and in its status."""
+    told = InSinks(2, 2, (PUBLISHED, STALE))
+    assert "  1 published all the same: " + Reason.HTTP_ERROR.text in "\n".join(
+        store_lines("atelier-nord", store_report({}, {}, told.outcomes), told)
+    )
+    assert status_lines("atelier-nord", told, store=None)[1] == "       1 ok, for the time being: http_error"
+
+
+def test_status_says_what_a_store_without_products_waits_for() -> None:
+    """One that has not run yet, one that was purged, and one whose removals wait name the command that comes next."""
+    store = Store.model_construct(id="a", paused=False)
+    assert "ingest a" in status_lines("a", InSinks(), store=store)[0]
+    assert "purge a --undo" in status_lines("a", InSinks(purged=True), store=store)[0]
+    held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,))
+    assert "ingest a --allow-removals" in status_lines("a", InSinks(1, 1, (held,)), store=store)[-1]
 
 
 def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:

@@ -120,6 +120,8 @@ def test_a_relative_home_lies_beside_the_stores_file(tmp_path: Path, monkeypatch
         ("FASHION_BATCH_SIZE", "0"),
         ("FASHION_BATCH_SIZE", "many"),
         ("FASHION_PRECISION", "fp64"),
+        ("FASHION_MODEL", "marqo-fashionSigLIP"),
+        ("FASHION_DEVICE", "gpu"),
         ("FASHION_CONNECTIONS_PER_HOST", "64"),
         ("FASHION_QUALITY__MIN_SIDE_PX", "wide"),
         ("FASHION_QUALITY__MIN_SIDE", "400"),
