@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from fashion_pipeline.errors import LockTimeout
 from fashion_pipeline.sinks.schema import sqlalchemy_url
 from fashion_pipeline.sinks.trouble import explained
 
 if TYPE_CHECKING:
+    import psycopg
     from sqlalchemy import Connection, Engine
 
 log = logging.getLogger(__name__)
+
+_INTERRUPT_EVERY_S = 0.1
 
 
 def store_lock(url: str, store_id: str, *, timeout_s: float | None = None) -> StoreLock:
@@ -90,7 +94,24 @@ class StoreLock:
             self._engine = None
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.__enter__)
+        waiting = asyncio.get_running_loop().run_in_executor(None, self.__enter__)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            while not waiting.done():  # else Ctrl-C would wait for the thread, and so for the other run
+                self._interrupt()
+                await asyncio.wait([waiting], timeout=_INTERRUPT_EVERY_S)
+            self._release()
+            raise
+
+    def _interrupt(self) -> None:
+        """Break off what PostgreSQL is asked at the moment, in another thread; where that is nothing, do nothing."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(SQLAlchemyError):  # it has been closed meanwhile
+                cast("psycopg.Connection", connection.connection.dbapi_connection).cancel()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -42,14 +42,14 @@ class Notes(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def result(self, path: str) -> Any:
-        if path == "/collections":
-            return {"collections": []}
-        if path.endswith("/exists"):
-            return {"exists": False}
-        if path.endswith("/count"):
-            return {"count": 0}
-        if path.endswith("/scroll"):
-            return {"points": [], "next_page_offset": None}
+        empty: dict[str, Any] = {
+            "collections": {"collections": []},
+            "exists": {"exists": False},
+            "count": {"count": 0},
+            "scroll": {"points": [], "next_page_offset": None},
+        }
+        if (what := path.rpartition("/")[2]) in empty:
+            return empty[what]
         if path == f"/collections/{NAME}":
             if self.command == "PUT":
                 return True
