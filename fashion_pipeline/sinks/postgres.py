@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Table, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Table, Text, any_, delete, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
@@ -255,9 +255,10 @@ async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> 
 
 async def _archive(connection: AsyncConnection, store_id: str, leaving: Collection[str], now: datetime) -> None:
     if leaving:
+        ids = literal(sorted(leaving), ARRAY(Text()))  # one parameter: PostgreSQL takes 65,535
         await connection.execute(
             update(products)
-            .where(products.c.store_id == store_id, products.c.external_id.in_(list(leaving)))
+            .where(products.c.store_id == store_id, products.c.external_id == any_(ids))
             .values(archived_at=now, updated_at=now)
         )
 

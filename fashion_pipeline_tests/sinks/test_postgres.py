@@ -135,6 +135,17 @@ async def test_a_product_leaves_on_evidence_about_itself_only(engine: AsyncEngin
     assert await live_counts(engine) == {STORE: 18}
 
 
+async def test_as_many_leave_as_there_are(engine: AsyncEngine) -> None:
+    """More than a statement has room for parameters: the whole of a large store, after a person agreed."""
+    filled = """
+        INSERT INTO products (store_id, external_id, title, price, image_url, product_url)
+        SELECT :store_id, number, '', 1, '', '' FROM generate_series(1, 65536) number
+    """
+    async with engine.begin() as connection:
+        await connection.execute(text(filled), {"store_id": STORE})
+    assert await put(engine, Desired((), ()), allow_removals=True) == RowCounts(archived=65_536)
+
+
 async def test_small_removals_add_up_over_seven_days(engine: AsyncEngine, tmp_path: Path) -> None:
     """Three a day are not a way around the guard; a week later they are forgotten."""
     made = shop(tmp_path, 10)
