@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 import click
 
@@ -104,5 +105,19 @@ def _bars() -> Iterator[logging.Handler]:
             if finished and not told["done"]:
                 progress.update(task, completed=1)
 
-    with progress:
+    with progress, _logged_to(sys.stderr):  # rich has put itself there: what is logged stands above the bars
         yield Bars()
+
+
+@contextlib.contextmanager
+def _logged_to(stream: TextIO) -> Iterator[None]:
+    """Let what is logged to a stream go to this one; else it would be written into the bars."""
+    handlers = [each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler]
+    before = [(handler, handler.stream) for handler in handlers]
+    for handler in handlers:
+        handler.setStream(stream)
+    try:
+        yield
+    finally:
+        for handler, own in before:
+            handler.setStream(own)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import logging
+import sys
 
 import pytest
 
@@ -38,3 +40,25 @@ def test_after_the_block_nothing_is_shown(capsys: pytest.CaptureFixture[str]) ->
     tell("embeddings", 54, 54, refused=0)
     assert capsys.readouterr().err == ""
     assert log.propagate
+
+
+def test_what_is_logged_stands_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a log line goes the way of the bars, which know where they stand, and its own way afterwards."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    try:
+        with show_progress():
+            assert handler.stream is sys.stderr
+            assert handler.stream is not terminal
+        assert handler.stream is terminal
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class Terminal(io.StringIO):
+    """Something that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
