@@ -183,10 +183,16 @@ def file_lock(path: Path, *, timeout_s: float, what: str, shared: bool = False) 
 
     Raises:
         LockTimeout: somebody else kept it; ``what`` names the thing in the message.
+        SettingsError: this user may not write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     deadline = time.monotonic() + timeout_s
-    with path.open("a") as file:
+    try:
+        file = path.open("a")
+    except OSError as error:
+        msg = f"{path} cannot be opened ({error.strerror}); FASHION_HOME must be a directory this user may write to"
+        raise SettingsError(msg) from error
+    with file:
         while True:
             try:
                 fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)

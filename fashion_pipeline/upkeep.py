@@ -17,7 +17,7 @@ from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.records import Product
 from fashion_pipeline.references import model_of, referred, stores_with_tables
 from fashion_pipeline.settings import Settings, Store, StoreList
-from fashion_pipeline.storage import Home, read_table
+from fashion_pipeline.storage import Home, file_lock, read_table
 
 if TYPE_CHECKING:
     from fashion_pipeline.garbage import Collected
@@ -120,7 +120,8 @@ def purge(store: str, product: str | None, *, yes: bool, undo: bool, as_json: bo
     what = f"product {product} of {store}" if product else f"store {store}"
     if not (yes or undo):
         confirm(f"Remove everything of {what}, for ever?")
-    told = asyncio.run(_undo(store, product, what) if undo else _purge(store, product, what))
+    with _alone():
+        told = asyncio.run(_undo(store, product, what) if undo else _purge(store, product, what))
     if as_json:
         click.echo(json.dumps(told))
 
@@ -179,7 +180,8 @@ def _undo_command(store_id: str, external_id: str | None) -> str:
 @_json
 def gc(*, dry_run: bool, as_json: bool) -> None:
     """Remove pictures, vectors and left-over files that nothing refers to, but for those of the last day."""
-    done = asyncio.run(_collect(dry_run=dry_run))
+    with _alone():
+        done = asyncio.run(_collect(dry_run=dry_run))
     freed = dataclasses.asdict(done)
     for name, one in freed.items():
         click.echo(f"{name:<10} {one['files']:>8,} files {one['bytes']:>15,} bytes", err=True)
@@ -220,6 +222,11 @@ async def _collect(*, dry_run: bool) -> Collected:
 
 
 # --- what the commands share --------------------------------------------------------------------
+
+
+def _alone() -> contextlib.AbstractContextManager[None]:
+    """Hold what removes files apart: of two that rewrite one file of vectors, one would bring back what the other removed."""
+    return file_lock(Home(Settings.read().home_path).lock("removal"), timeout_s=60, what="the removal of files")
 
 
 def confirm(question: str) -> None:

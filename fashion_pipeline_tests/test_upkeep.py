@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.postgres import database
 from fashion_pipeline.sinks.qdrant import ALIAS, vector_store
+from fashion_pipeline.storage import file_lock
 from fashion_pipeline.upkeep import confirm
 from fashion_pipeline_tests.defs.test_models import another
 from fashion_pipeline_tests.pipeline import Pipeline
@@ -127,6 +130,22 @@ def test_gc_removes_what_a_changed_shop_left_behind(pipeline: Pipeline) -> None:
     shutil.rmtree(pipeline.folder / "home" / "tables")
     lost = command("gc")
     assert (lost.exit_code, "table of pictures is lost" in lost.stderr) == (1, True)
+
+
+def test_gc_and_a_purge_do_not_remove_at_once(pipeline: Pipeline) -> None:
+    """The second waits, and does its work when the first has ended."""
+    pipeline.report()
+    product = next(iter(pipeline.held().rows))
+    with contextlib.ExitStack() as removing:
+        removing.enter_context(file_lock(pipeline.home.lock("removal"), timeout_s=0, what="this test"))
+        with pipeline.started("purge", pipeline.store_id, product, "--yes") as purge:
+            with pytest.raises(subprocess.TimeoutExpired):
+                purge.wait(timeout=3)
+            assert product in pipeline.held().rows
+            removing.close()
+            purge.communicate()
+            assert purge.returncode == 0
+    assert product not in pipeline.held().rows
 
 
 def test_models_are_told_of_promoted_and_dropped(
