@@ -240,7 +240,7 @@ def outcomes(store: str, product: str | None) -> None:
     from fashion_pipeline.report import outcome_lines
     from fashion_pipeline.sinks.outcomes import read_outcomes
 
-    Settings.read().store_list().need(store)
+    listed = Settings.read().store_list()
 
     async def read() -> tuple[ProductOutcome, ...]:
         async with PostgresResource().open() as engine:
@@ -249,6 +249,7 @@ def outcomes(store: str, product: str | None) -> None:
     with _services():
         found = asyncio.run(read())
     if not found:
+        listed.need(store)  # one that left the file is explained, as long as anything is known of it
         what = f"product {product!r} of {store}" if product else f"store {store}"
         check = "; its id is the one that it has in the shop" if product else ""
         msg = f"nothing is known of {what}: run fashion-pipeline ingest {store} first{check}"

@@ -16,6 +16,8 @@ from typing import TextIO
 import click
 
 LINE_EVERY_S = 2.0
+WIDE = 80
+"""Columns of a terminal that has room for bars; a narrower one shows the numbers alone."""
 
 
 @contextlib.contextmanager
@@ -68,15 +70,16 @@ def _bars() -> Iterator[logging.Handler]:
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.fields[store]}", style="bold"),
         TextColumn("{task.fields[asset]}"),
-        BarColumn(bar_width=24),
+        *([BarColumn(bar_width=24)] if console.width >= WIDE else []),
         MofNCompleteColumn(),
         TextColumn("{task.fields[refused]}", style="yellow"),
         TextColumn("{task.fields[rate]}", style="dim"),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=Console(stderr=True),
+        console=console,
     )
 
     class Bars(logging.Handler):

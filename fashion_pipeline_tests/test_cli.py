@@ -174,3 +174,7 @@ def test_what_became_of_products_is_told_in_plain_words(pipeline: Pipeline) -> N
     unknown = pipeline.command("outcomes", pipeline.store_id, "999999")
     assert unknown.returncode == 2
     assert "nothing is known of product '999999'" in unknown.stderr
+    pipeline.describe(id="another")
+    assert (
+        pipeline.command("outcomes", pipeline.store_id, published).stdout == one
+    )  # also of a store that left the file
