@@ -372,7 +372,12 @@ async def qdrant_points(
             )
             await remember_shown(engine, fingerprint if moved else str(shown).removeprefix(PREFIX))
             agreement = await sample_sinks(
-                engine, client, collection=collection, fingerprint=fingerprint, store_id=run.store.id
+                engine,
+                client,
+                collection=collection,
+                fingerprint=fingerprint,
+                store_id=run.store.id,
+                excused=frozenset() if moved else live - {point.product_id for point in desired.points},
             )
         await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
     run.finished("qdrant_points", items=len(desired.points), refused=0)

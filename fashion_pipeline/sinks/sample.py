@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -46,9 +47,21 @@ class Agreement:
 
 
 async def sample_sinks(
-    engine: AsyncEngine, client: QdrantClient, *, collection: str, fingerprint: str, store_id: str, most: int = 100
+    engine: AsyncEngine,
+    client: QdrantClient,
+    *,
+    collection: str,
+    fingerprint: str,
+    store_id: str,
+    most: int = 100,
+    excused: AbstractSet[UUID] = frozenset(),
 ) -> Agreement:
-    """Count a store's live rows and primary points, and look up some of each in the other sink."""
+    """Count a store's live rows and primary points, and look up some of each in the other sink.
+
+    Args:
+        excused: live rows that may be without a point: those whose removal waits, while another model's
+            collection is built.
+    """
     live = (products.c.store_id == store_id) & products.c.archived_at.is_(None)
     with explained(engine.url):
         async with engine.connect() as connection:
@@ -62,11 +75,12 @@ async def sample_sinks(
             known = set(
                 (await connection.execute(select(products.c.id).where(live, products.c.id.in_(wanted)))).scalars()
             )
+    pointless = excused - _points(client, collection, list(excused)).keys()
     return Agreement(
-        rows=int(count or 0),
+        rows=int(count or 0) - len(pointless),
         points=primary_counts(client, collection, [store_id])[store_id],
         looked_at=len(rows) + len(others),
-        rows_without_point=tuple(sorted(rows[row_id] for row_id in rows.keys() - found.keys())),
+        rows_without_point=tuple(sorted(rows[row_id] for row_id in rows.keys() - found.keys() - pointless)),
         points_without_row=tuple(
             sorted(
                 str(payload.get("external_id"))

@@ -69,6 +69,17 @@ async def test_sinks_in_step_agree(engine: AsyncEngine, client: QdrantClient, co
     assert await look(engine, client, collection, store_id="another") == Agreement(0, 0, 0)
 
 
+async def test_a_row_that_only_waits_for_consent_is_excused(
+    engine: AsyncEngine, client: QdrantClient, collection: str
+) -> None:
+    """While another model's collection is built, a row that is to leave has no point there, and need not; others must."""
+    waiting, lost = product_id(STORE, "1"), product_id(STORE, "2")
+    client.delete(collection, [str(waiting)])
+    assert await look(engine, client, collection, excused={waiting}) == Agreement(COUNT - 1, COUNT - 1, 2 * COUNT - 1)
+    client.delete(collection, [str(lost)])
+    assert (await look(engine, client, collection, excused={waiting})).rows_without_point == ("2",)
+
+
 async def test_each_way_of_differing_is_named(engine: AsyncEngine, client: QdrantClient, collection: str) -> None:
     """Equal numbers do not hide a row without its point and a point without its row."""
     client.delete(collection, [str(product_id(STORE, "1"))])
