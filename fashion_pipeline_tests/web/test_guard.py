@@ -139,6 +139,7 @@ def test_a_refusal_says_what_is_wrong_with_which_address(url: str, problem: str)
 def test_every_port_there_is_can_be_named() -> None:
     """From 1 to 65535; where none is named it is the scheme's."""
     urls = ["http://a.test:1/", "http://a.test:65535/", "http://a.test/", "https://a.test/"]
+    assert [parse(url).url for url in urls] == urls
     assert [parse(url).origin for url in urls] == [
         ("http", "a.test", 1),
         ("http", "a.test", 65_535),
@@ -280,10 +281,18 @@ async def test_a_name_without_an_address_can_be_tried_again() -> None:
         assert (unresolved.value.reason, unresolved.value.url) == (Reason.UNRESOLVABLE, "http://a.test/x")
 
 
-def test_messages_hold_no_keys() -> None:
-    """User, query and fragment never reach a message."""
-    assert redact("https://u:p@a.test/x.jpg?consumer_secret=cs_1#f") == "https://a.test/x.jpg"
-    assert redact("u:p@a.test/x.jpg") == "a.test/x.jpg"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:p@a.test/x.jpg?consumer_secret=cs_1#f", "https://a.test/x.jpg"),
+        ("https://a.test/x.jpg#token=t", "https://a.test/x.jpg"),
+        ("https://u:p@a.test/http://b.test/@c/d.jpg", "https://a.test/http://b.test/@c/d.jpg"),
+        ("u:p@ss@a.test/x.jpg", "a.test/x.jpg"),
+    ],
+)
+def test_messages_hold_no_keys(url: str, shown: str) -> None:
+    """User, query and fragment never reach a message; the path does, whatever is in it."""
+    assert redact(url) == shown
 
 
 def test_messages_steer_no_terminal() -> None:
