@@ -74,6 +74,7 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
         print(f"Dagster UI: http://{HOST}:{port}   (Ctrl-C stops it and everything it started)")  # noqa: T201
         print(f"Stores: {', '.join(store_ids) or 'none yet'}.")  # noqa: T201
         print("First: Catalog, then fashion, then Materialize all, and choose a store. See docs/ui.md.")  # noqa: T201
+        sys.stdout.flush()  # a file or a pipe would get them at the end
         ended = _wait(services)
         msg = f"the {ended} ended by itself (exit code {services[ended].returncode}); its last lines are above"
         raise FashionError(msg)

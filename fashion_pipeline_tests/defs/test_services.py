@@ -24,6 +24,7 @@ def free_port() -> int:
 def started(pipeline: Pipeline, port: int) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Start ``dev``, wait for its address, and yield it with every process it started."""
     environment = {**os.environ, **pipeline.environment}
+    environment.pop("PYTHONUNBUFFERED", None)  # the address comes through a pipe at once all the same
     del environment["FASHION_DATABASE_URL"]  # the embedded server must end too
     with subprocess.Popen(
         [sys.executable, "-m", "fashion_pipeline.cli", "dev", "--port", str(port)],
