@@ -54,7 +54,7 @@ def promote(fingerprint: str | None, *, force: bool) -> None:
 
         async with opened() as (_, sinks):
             shown = await promoted(sinks, fingerprint, force=force, now=SystemClock().now())
-            click.echo(f"readers see model {shown} now", err=True)
+            click.echo(f"readers see model {shown}", err=True)
 
     asyncio.run(move())
 
@@ -97,5 +97,9 @@ def _lines(progress: Progress) -> list[str]:
     lines = [f"{progress.model}: {points}, {progress.vectors:,} stored vectors{notes}"]
     if progress.wanted and not progress.shown:
         lines += [f"  {store_id} lacks {number:,} points" for store_id, number in progress.lacks.items()]
-        lines += [] if progress.lacks else ["  complete: the next run, or model promote, shows it"]
+        lines += [
+            "  runs of these stores bring them, unless they wait for consent or another try: fashion-pipeline status"
+            if progress.lacks
+            else "  complete: the next run, or model promote, shows it"
+        ]
     return lines
