@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Sequence
@@ -188,7 +189,9 @@ def test_only_web_ports_and_the_stores_own_are_asked(port: int, *, allowed: bool
         with pytest.raises(BlockedAddress) as refused:
             guard.check(f"http://a.test:{port}/x?secret")
         assert (refused.value.reason, refused.value.url) == (Reason.BLOCKED_PORT, f"http://a.test:{port}/x")
-        assert f"names port {port}; allowed are 80, 443, 8080: correct the address" in str(refused.value)
+        assert f"http://a.test:{port}/x names port {port}; allowed are 80, 443, 8080: correct the address" in str(
+            refused.value
+        )
 
 
 async def test_a_listed_host_may_be_private_on_any_port() -> None:
@@ -243,6 +246,27 @@ async def test_a_lookup_outlives_whoever_gave_up_on_it() -> None:
     assert first.cancelled()
 
 
+async def test_a_lookup_that_nobody_waits_for_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """Where all who waited gave up, a failure is nobody's news."""
+    fails = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await fails.wait()
+        raise OSError(host)
+
+    waiting = asyncio.create_task(Guard(resolver=resolve).judge("http://a.test/"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    del waiting
+    fails.set()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert not caplog.records
+
+
 async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty lookups that never end leave threads for other names, and for storing bytes."""
     release = threading.Event()
@@ -268,17 +292,25 @@ async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_name_without_an_address_can_be_tried_again() -> None:
-    """A name that does not resolve is the host's trouble of the moment, not the picture's."""
+    """A name that does not resolve is the host's trouble of the moment, not the picture's; answers are not kept."""
+    answers: list[Sequence[str] | OSError] = [OSError("a.test"), [], ["8.8.8.8"], ["10.0.0.1"]]
 
     async def resolve(host: str, port: int) -> Sequence[str]:
-        raise OSError(host)
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
-    for guard in (Guard(resolver=resolve), resolver()):
+    guard = Guard(resolver=resolve)
+    for _ in range(2):
         with pytest.raises(
             HostUnavailable, match=r"http://a\.test/x has no address.*; check its name, or"
         ) as unresolved:
             await guard.judge("http://a.test/x?secret")
         assert (unresolved.value.reason, unresolved.value.url) == (Reason.UNRESOLVABLE, "http://a.test/x")
+    assert (await guard.judge("http://a.test/x")).addresses == ("8.8.8.8",)
+    with pytest.raises(BlockedAddress):
+        await guard.judge("http://a.test/x")
 
 
 @pytest.mark.parametrize(
