@@ -6,6 +6,7 @@ of the last read is theirs to keep, no request of theirs fails, and none of them
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from fashion_pipeline_tests.shop.synchrony.world import Meanwhile, Setting
 LONG_BEFORE = BEGINNING - timedelta(days=365)
 
 
-class Peer:
+class Peer(ABC):
     """Reads a shop by offsets.
 
     Attributes:
@@ -71,9 +72,9 @@ class Peer:
     def close(self) -> None:
         """Do nothing: a peer holds nothing open."""
 
+    @abstractmethod
     def sync(self, last: datetime, now: datetime) -> None:
         """Read what the pattern reads, given when it read last."""
-        raise NotImplementedError
 
     def ask(self, **arguments: Any) -> tuple[int, int]:
         """Ask for one page, after whatever changes just before; return the rows it had, and of how many pages it is."""
