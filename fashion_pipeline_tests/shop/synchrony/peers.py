@@ -70,7 +70,8 @@ class Peer(ABC):
         return self.floor.undated | self.floor.hidden | ahead
 
     def close(self) -> None:
-        """Do nothing: a peer holds nothing open."""
+        """Forget what was read; nothing else is held."""
+        self._titles.clear()
 
     @abstractmethod
     def sync(self, last: datetime, now: datetime) -> None:
