@@ -2,10 +2,12 @@
 
 ``make bench NAME=fuzz-images ARGS="--seconds 600"``; ``--inputs`` and ``--seed`` make a short run that can be
 repeated. What is fuzzed is what a worker does with a file, its decoders, measurements and findings, and the
-verdict on them, in one process and without the worker's limits. The seeds are the tests' hostile files; the
-mutations know each format's words, and mend the check sums of a PNG. An input that crashes the process, takes
-longer than a worker's deadline, or raises what is not of this package's errors is kept, and named. The last line is
-``{"inputs": n, "seconds": s, "crashes": 0, "unexpected": 0, "peak_rss_mb": n, "bound_mb": n}``.
+verdict on them, in one process, which the kernel holds to a worker's memory. The seeds are the tests' hostile
+files; the mutations know each format's words, and mend the check sums of a PNG. An input that crashes the process,
+takes longer than a worker's deadline, takes more memory than a worker's bound, or raises what is not of this
+package's errors is kept, and named; one that the kernel refused memory is only counted: a worker ends there, and
+its picture has failed. The last line is
+``{"inputs": n, "seconds": s, "crashes": 0, "unexpected": 0, "refused_memory": n, "peak_rss_mb": n, "bound_mb": n}``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import hashlib
 import json
 import mmap
+import resource
 import struct
 import subprocess
 import sys
@@ -28,8 +31,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 MAX_BYTES = 4096
-REPORT = struct.Struct("<qqq")
-"""Inputs, unexpected errors, peak memory in bytes: shared with the driver, for a crash leaves no time to tell."""
+REPORT = struct.Struct("<qqqq")
+"""Inputs, unexpected errors, inputs refused memory, peak memory in bytes: shared with the driver, for a crash leaves no time to tell."""
 
 WORDS = {
     "jpeg": ["ffd8ff", "ffd9", "ffda", "ffc0", "ffc2", "ffc4", "ffc9", "ffdb", "ffdd", "ffd0", "ffe0", "ffe1", "ffe2"],
@@ -77,12 +80,12 @@ def main() -> int:
     before = set(given.keep.iterdir())
     with tempfile.TemporaryDirectory() as folder:
         given.child = Path(folder)
-        (given.child / "report").write_bytes(REPORT.pack(0, 0, 0))
+        (given.child / "report").write_bytes(REPORT.pack(0, 0, 0, 0))
         started = time.monotonic()
         command = [sys.executable, __file__, *sys.argv[1:], "--child", folder]
         ended = subprocess.run(command, check=False, capture_output=True, text=True)
         seconds = time.monotonic() - started
-        inputs, unexpected, peak = REPORT.unpack((given.child / "report").read_bytes())
+        inputs, unexpected, refused, peak = REPORT.unpack((given.child / "report").read_bytes())
     crashed = ended.returncode != 0
     if crashed or unexpected:
         print(ended.stderr[-4000:])
@@ -90,7 +93,7 @@ def main() -> int:
         print(f"kept: {path}")
     bound_mb, peak_mb = memory_bound(cap(given)) >> 20, -(-peak >> 20)
     told = {"inputs": inputs, "seconds": round(seconds), "crashes": int(crashed), "unexpected": unexpected}
-    print(json.dumps({**told, "peak_rss_mb": peak_mb, "bound_mb": bound_mb}))
+    print(json.dumps({**told, "refused_memory": refused, "peak_rss_mb": peak_mb, "bound_mb": bound_mb}))
     return 1 if crashed or unexpected or peak_mb > bound_mb or not inputs else 0
 
 
@@ -124,12 +127,14 @@ def fuzz(given: argparse.Namespace) -> int:
         "\n".join(f'"{escaped}"' for group in WORDS.values() for word in group for escaped in [_escaped(word)])
     )
     thresholds, task = Quality.model_validate({}), worker.Task("measure", cap(given), 0)
+    bound = worker.memory_bound(cap(given))
     with (given.child / "report").open("r+b") as file:
         report = mmap.mmap(file.fileno(), REPORT.size)
     seen: set[str] = set()
+    _bound_memory(bound)
 
     def one(data: bytes) -> None:
-        inputs, unexpected, peak = REPORT.unpack(report[:])
+        inputs, unexpected, refused, peak = REPORT.unpack(report[:])
         try:
             answer, pixels = worker.answer(task, data)
             found = answer.findings
@@ -138,12 +143,16 @@ def fuzz(given: argparse.Namespace) -> int:
             assert len(pixels) == 3 * answer.pixels_size[0] * answer.pixels_size[1]
             assert (found.problem is None) == bool(pixels)
             quality.judge(quality.measured("", len(data), found), thresholds)
+        except MemoryError:
+            refused += 1
         except Exception:  # noqa: BLE001 - this is what is looked for
             unexpected += 1
             _keep(given.keep, data, seen)
-        if not inputs % 64:
-            peak = _peak_bytes()
-        report[:] = REPORT.pack(inputs + 1, unexpected, peak)
+        now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if now > max(peak, bound):
+            (given.keep / f"memory-{hashlib.sha256(data).hexdigest()[:16]}").write_bytes(data)
+        peak = max(peak, now)
+        report[:] = REPORT.pack(inputs + 1, unexpected, refused, peak)
 
     def mutated(data: bytes, size: int, seed: int) -> bytes:
         data = bytes(atheris.Mutate(data, size))
@@ -163,6 +172,13 @@ def fuzz(given: argparse.Namespace) -> int:
     atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutated)
     atheris.Fuzz()
     return 0
+
+
+def _bound_memory(bound: int) -> None:
+    """Leave this process the memory that a worker has: the fuzzer's own, which a worker lacks, does not count."""
+    pages, resident = Path("/proc/self/statm").read_text().split()[:2]
+    limit = bound + (int(pages) - int(resident)) * mmap.PAGESIZE
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _keep(folder: Path, data: bytes, seen: set[str]) -> None:
@@ -194,11 +210,6 @@ def _mended(data: bytes) -> bytes:
 def _escaped(word: bytes | str) -> str:
     raw = bytes.fromhex(word) if isinstance(word, str) else word
     return "".join(f"\\x{byte:02x}" for byte in raw)
-
-
-def _peak_bytes() -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def _boxes() -> Iterator[Case]:
         yield Case(f"an AVIF that claims {width} x {height}", claims, (Reason.UNDECODABLE,))
     claims = data[:size_box] + struct.pack(">II", 12_000, 12_000) + data[size_box + 8 :]
     yield Case("an AVIF that claims 12,000 x 12,000", claims, (Reason.TOO_MANY_PIXELS,), (12_000, 12_000))
+    yield Case("an AVIF of 49 million pixels that claims 64 x 64", _more_than_it_says(), size=SIZE)
     for name, bad in {
         "pixels of rubbish": data[:pixels] + b"\xa5" * (len(data) - pixels),
         "pixels of zeros": data[:pixels] + bytes(len(data) - pixels),
@@ -148,6 +149,14 @@ def _boxes() -> Iterator[Case]:
         yield Case(f"an AVIF with {name}", bad, (Reason.UNDECODABLE,))
     long = box(b"ftyp", b"avif\0\0\0\0avif") + box(b"meta", bytes(50), size=2**31)
     yield Case("an AVIF with a box of two gigabytes", long, (Reason.TRUNCATED,))
+
+
+@cache
+def _more_than_it_says() -> bytes:
+    """49 million pixels whose box says 64 x 64: the decoder shrinks them, once it has them all."""
+    data = encode(Image.new("L", (7_000, 7_000), 128), "AVIF", speed=10, quality=10, subsampling="4:0:0")
+    size_box = data.index(b"ispe") + 8
+    return data[:size_box] + struct.pack(">II", SIDE, SIDE) + data[size_box + 8 :]
 
 
 def _deep(levels: int) -> bytes:
