@@ -91,8 +91,9 @@ async def read_catalogue(
     Args:
         store: decides about pictures, prices of 0 and the currency.
         shop: the store's API.
-        previous: the table of the last read; without one, or with another address, currency or
-            choice of pictures in ``stores.yaml`` than then, this is a sweep.
+        previous: the table of the last read; without one, with another address, currency or choice
+            of pictures in ``stores.yaml`` than then, or with removals that wait for consent since,
+            this is a sweep.
         clock: dates rows; cursors follow the shop's own.
         sweep: read everything, and conclude from absence.
         allow_removals: a person's consent to what would otherwise be held: removals after an
@@ -104,9 +105,9 @@ async def read_catalogue(
         progress: told while the pages of a sweep come.
 
     Returns:
-        The table and what was done. The table's metadata: ``read``, ``read_at``, ``cursor``,
-        ``currency``, ``store_url``, ``images``, ``restarted``; and of the last sweep ``held`` and
-        ``doubt``.
+        The table and what was done. The table's metadata: ``read``, ``read_at``, ``swept_at``,
+        ``cursor``, ``currency``, ``store_url``, ``images``, ``currency_set``, ``restarted``; and of
+        the last sweep ``held`` and ``doubt``.
 
     Raises:
         ShopError: the shop cannot be read; nothing is concluded.
@@ -122,7 +123,8 @@ async def read_catalogue(
         restarted={key: datetime.fromisoformat(at) for key, at in _load(metadata.get("restarted")).items()},
     )
     changes, cursor = None, _cursor(metadata)
-    if not sweep and cursor is not None and not _settings_changed(store, metadata):
+    unsettled = bool(metadata.get("held") or _settings_changed(store, metadata))
+    if not (sweep or unsettled) and cursor is not None:
         changes = await read_changes(shop, cursor, before, clock=clock)
     if changes is not None:
         variations = await read_variations(shop, changes.payloads)
@@ -142,7 +144,7 @@ async def read_catalogue(
             known_live=frozenset(known_live),
             allow_removals=allow_removals,
         )
-        metadata |= concluded
+        metadata |= concluded | {"swept_at": clock.now().isoformat()}
         listed = len(listing.ids)
     after = {key: buried(row) if key in purged or key in graves else row for key, row in after.items()}
     metadata["read_at"] = clock.now().isoformat()
@@ -175,7 +177,7 @@ async def _conclude(
         return {key: awaiting_consent(row, remembered["held"]) for key, row in merge.before.items()}, remembered
     if listing.complete or moved or not metadata.get("cursor"):
         remembered["cursor"] = listing.cursor.isoformat()
-    remembered |= {"currency": currency, "images": merge.store.images, "store_url": here}
+    remembered |= {"currency": currency, **_settings(merge.store)}
     if not moved or allow_removals:
         gone = {key for key, row in merge.before.items() if is_gone(row)}
         met = {product_id(payload, store=merge.store) for payload in listing.payloads}
@@ -186,14 +188,15 @@ async def _conclude(
         return merge.apply(seen, currency=currency), remembered
     seen = replace(seen, variations=await read_variations(shop, seen.payloads))
     after, held = merge.keep_live(merge.apply(seen, currency=currency), listing.ids)
-    if held:
-        remembered["store_url"] = there
-        remembered["held"] = (
-            f"the store's url changed from {there} to {here} and {len(held)} products would be removed or replaced: "
-            "they are kept; if it is the right shop, run again with --allow-removals"
-        )
-        after |= {key: awaiting_consent(after[key], remembered["held"]) for key in held}
-    return after, remembered
+    if not held:
+        return after, remembered
+    why = (
+        f"the store's url changed from {there} to {here} and {len(held)} products would be removed or replaced: they are "
+        "kept, and new ones wait; if it is the right shop, run again with --allow-removals"
+    )
+    # Nothing of what may be another shop counts, its clock and currency neither: whichever it is, it is swept next.
+    remembered = {"read": "sweep", "doubt": listing.doubt, "held": why, "cursor": ""}
+    return after | {key: awaiting_consent(after[key], why) for key in held}, remembered
 
 
 async def _ask_for(shop: Catalogue, absent: list[str], seen: Seen) -> Seen:
@@ -229,12 +232,13 @@ def _cursor(metadata: Mapping[str, str]) -> datetime | None:
     return datetime.fromisoformat(metadata["cursor"]) if metadata.get("cursor") else None
 
 
-def _settings_changed(store: Store, metadata: Mapping[str, str]) -> dict[str, str]:
+def _settings(store: Store) -> dict[str, str]:
     """Return the settings that an incremental read cannot apply to the products it does not see."""
-    settings = {"store_url": store.url, "images": store.images}
-    if store.currency is not None:
-        settings["currency"] = store.currency
-    return {name: value for name, value in settings.items() if metadata.get(name) != value}
+    return {"store_url": store.url, "images": store.images, "currency_set": store.currency or ""}
+
+
+def _settings_changed(store: Store, metadata: Mapping[str, str]) -> bool:
+    return any(metadata.get(name, "") != value for name, value in _settings(store).items())
 
 
 def _load(text: str | None) -> dict[str, str]:

@@ -82,21 +82,25 @@ class Merge:
         return after
 
     def keep_live(self, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], set[str]]:
-        """Undo what would remove or replace a publishable product; return the rows, and the ids of these.
+        """Return the rows, and the ids of publishable products that would be removed or replaced.
 
         A row that is absent from the listing is among them: it would be removed once asked for.
+        Where there is one, what was seen may be another shop: only publishable products that are the
+        same ones are taken from it, and every other row stays.
         """
-        kept = dict(after)
-        held: set[str] = set()
-        for external_id, row in self.before.items():
-            if not row.outcome.ok:
-                continue
-            new = after[external_id]
-            if external_id not in listed or not new.outcome.ok or self._is_another(new):
-                kept[external_id] = row
-                self.restarted.pop(external_id, None)
-                held.add(external_id)
-        return kept, held
+        held = {
+            key
+            for key, row in self.before.items()
+            if row.outcome.ok and (key not in listed or not after[key].outcome.ok or self._is_another(after[key]))
+        }
+        if not held:
+            return dict(after), held
+        kept = {key: self._judged_again(row) for key, row in self.before.items()}
+        same = {key for key, row in self.before.items() if row.outcome.ok} - held
+        for key in after.keys() - same:
+            if self.restarted.get(key) == self.now:
+                del self.restarted[key]
+        return kept | {key: after[key] for key in same}, held
 
     def _judged_again(self, row: Product) -> Product:
         """Apply the gate as the store sets it now; what was deleted stays so."""

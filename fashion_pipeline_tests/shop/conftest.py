@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -64,16 +65,23 @@ def model(store: Store) -> ModelShop:
     return ModelShop(id="atelier", origin="https://shop.example", keys=[key], clock=ShopClock(NOW))
 
 
-@pytest.fixture
-async def web(model: ModelShop, clock: StoppedClock) -> AsyncIterator[Web]:
-    """A client that reaches the model shop, and nothing else."""
+@asynccontextmanager
+async def web_of(*models: ModelShop, clock: StoppedClock) -> AsyncIterator[Web]:
+    """Give a client that reaches these model shops, and nothing else."""
 
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ("127.0.0.1",)
 
     guard = Guard(allow_private_hosts=("shop.example",), resolver=resolve)
-    transport = httpx.ASGITransport(app({model.id: model}))
+    transport = httpx.ASGITransport(app({model.id: model for model in models}))
     async with Web(guard=guard, clock=clock, user_agent="tests", transport=transport) as client:
+        yield client
+
+
+@pytest.fixture
+async def web(model: ModelShop, clock: StoppedClock) -> AsyncIterator[Web]:
+    """A client that reaches the model shop."""
+    async with web_of(model, clock=clock) as client:
         yield client
 
 

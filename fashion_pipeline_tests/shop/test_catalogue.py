@@ -19,7 +19,7 @@ from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.storage import read_table, write_table
 from fashion_pipeline.web.client import Web
-from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many
+from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many, web_of
 from fashion_pipeline_tests.shop.recordings import replay
 from fashion_pipeline_tests.shop.test_rest import poisoned
 
@@ -303,8 +303,24 @@ async def test_an_empty_listing_moves_no_cursor(reader: Reader, model: ModelShop
     model.fault = lambda request: replay("products_beyond_last") if request.url.path.endswith("products") else None
     assert (await reader.read(sweep=True)).held
     model.fault = None
-    assert (await reader.read()).read == "incremental"
+    counts = await reader.read()
+    assert (counts.read, counts.held) == ("sweep", "")
     assert reader.row(product).price_text == "12"
+    assert reader.row(product).outcome == OK
+    assert (await reader.read()).read == "incremental"
+
+
+async def test_consent_after_an_empty_listing(reader: Reader, model: ModelShop) -> None:
+    """``allow_removals`` alone settles it, as the message says: while removals wait, every read is a sweep."""
+    ids = add_many(model, 5, modified=LONG_AGO)
+    await reader.read()
+    for product_id in ids:
+        model.force_delete(product_id)
+    assert (await reader.read(sweep=True)).held
+    assert (await reader.read()).held
+    counts = await reader.read(allow_removals=True)
+    assert (counts.left, counts.deleted, counts.held) == (5, 5, "")
+    assert (await reader.read()).read == "incremental"
 
 
 async def test_listed_and_then_deleted(reader: Reader, model: ModelShop) -> None:
@@ -384,6 +400,32 @@ async def test_another_address(reader: Reader, model: ModelShop, make_store: Mak
     assert (await reader.read()).read == "incremental"
 
 
+async def test_a_wrong_address_put_right(reader: Reader, model: ModelShop, make_store: MakeStore) -> None:
+    """Of another shop, read by mistake, nothing stays: no product, no currency, and no change is passed by."""
+    (ours, draft) = add_many(model, 2, modified=LONG_AGO)
+    model.edit_silently(draft, status="draft")
+    await reader.read()
+    before, right = reader.metadata, reader.store
+    theirs = ModelShop(id="theirs", origin=model.origin, keys=model.keys, clock=model.clock, currency="GBP")
+    for product_id in add_many(theirs, draft + 3, modified=LONG_AGO):  # the ids of ours are among them
+        theirs.products[product_id].created = NOW - timedelta(days=60)
+    model.edit(ours, price="12")
+    model.clock.advance(3600)
+    async with web_of(model, theirs, clock=reader.clock) as reader.web:
+        reader.store = make_store(url=f"{theirs.origin}/theirs")
+        for _ in range(2):
+            counts = await reader.read()
+            assert (counts.read, counts.rows, counts.new, counts.publishable) == ("sweep", 2, 0, 1)
+            assert "1 products would be removed or replaced" in counts.held
+        assert reader.metadata["currency"] == before["currency"] == "EUR"
+        reader.store = right
+        counts = await reader.read()
+        assert (counts.read, counts.held, counts.rows) == ("sweep", "", 2)
+        assert reader.row(ours).price_text == "12"
+        assert reader.row(ours).outcome == OK
+        assert (await reader.read()).read == "incremental"
+
+
 async def test_a_new_name_of_the_same_shop(reader: Reader, model: ModelShop, make_store: MakeStore) -> None:
     """An address under which every product is found again needs no consent."""
     add_many(model, 5, modified=LONG_AGO)
@@ -401,9 +443,12 @@ async def test_changed_settings_need_a_sweep(
     """A setting that applies to products which are not read again makes the next read a sweep, once."""
     add_many(model, 2, modified=LONG_AGO)
     await reader.read()
-    reader.store = make_store(**change)
-    assert (await reader.read()).read == "sweep"
-    assert (await reader.read()).read == "incremental"
+    assert reader.table is not None
+    for store in (make_store(**change), reader.store):
+        reader.store = store
+        assert (await reader.read()).read == "sweep"
+        assert (await reader.read()).read == "incremental"
+    assert {row.currency for row in reader.table.rows} == {model.currency}
 
 
 async def test_the_shops_clock_goes_back(reader: Reader, model: ModelShop) -> None:

@@ -110,7 +110,7 @@ def test_changed_rules_judge_again(store: Store, make_store: MakeStore) -> None:
 
 
 def test_keep_live(store: Store, before: dict[str, Product]) -> None:
-    """What would remove or replace a publishable product can be undone; other changes stay."""
+    """Where a publishable product would be removed or replaced, only what is the same product is taken."""
     payload = body("product_cjk")
     for change in ({"status": "draft"}, {"date_created_gmt": "2026-11-21T00:00:00"}):
         merging = merge(store, before, at=NOW + DAY)
@@ -124,3 +124,18 @@ def test_keep_live(store: Store, before: dict[str, Product]) -> None:
     rejected = {"105": replace(before["105"], outcome=renamed["105"].outcome, price_text="", price=None)}
     merging = merge(store, merge(store, rejected).apply(Seen(), currency="EUR"))
     assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set())[1] == set()
+
+
+def test_keep_live_takes_nothing_from_another_shop(store: Store, before: dict[str, Product]) -> None:
+    """Neither a product that is new, nor one in the place of a draft, nor the date that it began anew."""
+    hidden = body("product_emoji") | {"status": "private"}
+    rows = before | merge(store, {}).apply(Seen((hidden,)), currency="EUR")
+    merging = merge(store, rows, at=NOW + DAY, restarted={"105": NOW - DAY})
+    there = (
+        hidden | {"status": "publish", "date_created_gmt": "2020-01-01T00:00:00"},
+        body("product_rtl"),
+    )
+    after = merging.apply(Seen(there), currency="GBP")
+    assert (len(after), after[str(hidden["id"])].outcome.ok) == (3, True)
+    assert merging.keep_live(after, after.keys() - rows.keys()) == (rows, {"105"})
+    assert merging.restarted == {"105": NOW - DAY}
