@@ -1,14 +1,16 @@
-"""Whether a shop has news: two small requests, and one for each hundred products dated in the future."""
+"""Whether a shop has news: two small requests, and two more where a page is full of products dated in the future."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.pictures import read_gmt
 from fashion_pipeline.shop.rest import Pages, Params, Payload
+
+_ONE_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +18,9 @@ class Recent:
     """What changed lately, as far as a page each of the shop and its trash shows.
 
     Attributes:
-        rows: ``"<id> <modified> <status>"`` of each product; one digest for all that are dated in
-            the future, which may be thousands; and where there are more than a page shows, also
-            how many.
+        rows: ``"<id> <modified> <status>"`` of each product; of those that are dated in the future,
+            which may be thousands, how many there are and one digest of the latest; and where
+            there are more than a page shows, also how many.
         at: the shop's clock, or ours where it sends none.
     """
 
@@ -35,36 +37,43 @@ async def recent_changes(shop: Pages, since: datetime, *, clock: Clock) -> Recen
     rows: set[str] = set()
     at: datetime | None = None
     for status in ("any", "trash"):
-        number, ahead = 0, []
-        while True:
-            number += 1
-            page = await shop.page(_params(shop, status, since, number))
-            at = at or page.date or clock.now()
-            dated = [(_row(row), read_gmt(row.get("date_modified_gmt"))) for row in page.rows]
-            ahead += [text for text, date in dated if date is not None and date > at]
-            rows.update(text for text, date in dated if date is None or date <= at)
-            left = (page.total or 0) - number * shop.per_page
-            if left <= 0 or not dated or dated[-1][0] not in ahead:
-                break
-        if left > 0:
+        page = await shop.page(_params(shop, status, since))
+        at = at or page.date or clock.now()
+        ahead = [_row(row) for row in page.rows if _is_later(row, at)]
+        count = len(ahead)
+        if ahead and len(ahead) == len(page.rows) < (page.total or 0):  # what is of the past stands behind them all
+            until = {"modified_before": _naive(at + _ONE_SECOND)}
+            past = await shop.page({**_params(shop, status, since), **until})
+            count, page = (page.total or 0) - (past.total or 0), past
+        rows.update(_row(row) for row in page.rows if not _is_later(row, at))
+        if (page.total or 0) > shop.per_page:
             rows.add(f"{page.total} in all, {status}")
         if ahead:
             digest = hashlib.sha256("\n".join(sorted(ahead)).encode()).hexdigest()
-            rows.add(f"{len(ahead)} in the future, {status}: {digest[:16]}")
+            rows.add(f"{count} in the future, {status}: {digest[:16]}")
     return Recent(frozenset(rows), at or clock.now())
 
 
-def _params(shop: Pages, status: str, since: datetime, number: int) -> Params:
+def _params(shop: Pages, status: str, since: datetime) -> Params:
     return {
         "status": status,
         "orderby": "modified",
         "order": "desc",
         "per_page": shop.per_page,
-        "page": number,
-        "modified_after": since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "page": 1,
+        "modified_after": _naive(since),
         "dates_are_gmt": "true",
         "_fields": "id,status,date_modified_gmt",
     }
+
+
+def _naive(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _is_later(row: Payload, at: datetime) -> bool:
+    date = read_gmt(row.get("date_modified_gmt"))
+    return date is not None and date > at
 
 
 def _row(row: Payload) -> str:

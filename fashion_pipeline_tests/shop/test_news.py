@@ -32,15 +32,18 @@ async def test_what_is_quiet(shop: Shop, model: ModelShop, clock: StoppedClock) 
     assert all("_fields=id%2Cstatus%2Cdate_modified_gmt" in asked.query for asked in model.asked)
 
 
-async def test_a_page_full_of_future(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
-    """A change is news although a hundred products dated in the future stand before it."""
-    add_many(model, 120, modified=NOW + timedelta(days=900))
+async def test_pages_full_of_future(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """However many products are dated in the future, what changed behind them is news, for one request more."""
+    ahead = add_many(model, 420, modified=NOW + timedelta(days=900))
     (product,) = add_many(model, 1, modified=NOW - timedelta(days=5))
     before = await recent_changes(shop, SINCE, clock=clock)
     assert len(before.rows) == 1
-    for _ in range(2):
+    assert before == await recent_changes(shop, SINCE, clock=clock)
+    for change in (model.edit, model.edit, model.force_delete):
         model.clock.advance(60)
-        model.edit(product)
+        change(product if change == model.edit else ahead[0])
+        model.asked.clear()
         after = await recent_changes(shop, SINCE, clock=clock)
         assert after.rows - before.rows
+        assert len(model.asked) == 3
         before = after
