@@ -34,6 +34,10 @@ DEFAULT_SWEEP = "0 3 * * *"
 
 STORE_ID = re.compile(r"[a-z0-9-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CRON = re.compile(
+    r"([\d*/,\s-]|sun|mon|tue|wed|thu|fri|sat|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)+", re.IGNORECASE
+)
+_HOST = re.compile(r"[^\s/\\<>\"'{}|^`%\x00-\x20\x7f]+")
 _SECRET_KEYS = ("consumer_key", "consumer_secret")
 _OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL"}
 """Names with our prefix that are no settings: the tests' own database."""
@@ -56,13 +60,18 @@ class Quality(BaseModel):
 
 
 def _cron(value: str) -> str:
-    """Accept a cron expression of five fields."""
-    from croniter import croniter
+    """Accept a cron expression of five fields that Dagster's daemon can follow, and put single spaces into it."""
+    from croniter import CroniterError, croniter
 
-    if len(value.split()) != 5 or not croniter.is_valid(value):
-        msg = "is not a cron expression of five fields, such as '0 3 * * *'"
+    fields = value.split()
+    try:
+        comes = len(fields) == 5 and bool(_CRON.fullmatch(value)) and croniter(" ".join(fields)).get_next() > 0
+    except CroniterError:  # malformed, or a day that no month has
+        comes = False
+    if not comes:
+        msg = f"{value!r} is not a cron expression of five fields, such as '0 3 * * *', that comes true some day"
         raise ValueError(msg)
-    return value
+    return " ".join(fields)
 
 
 class Store(BaseModel):
@@ -104,14 +113,21 @@ class Store(BaseModel):
     @field_validator("url")
     @classmethod
     def _url_is_a_shop(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            possible = parts.port != 0 and bool(_HOST.fullmatch(parts.hostname or ""))
+        except ValueError:  # a port beyond 65,535, or half an IPv6 address
+            possible = False
+        if not possible or parts.scheme not in {"http", "https"}:
             msg = "must look like https://shop.example or https://example.com/shop"
             raise ValueError(msg)
         if parts.username or parts.password or parts.query or parts.fragment:
             msg = "must not hold a user, a query or a fragment; keys go into consumer_key and consumer_secret"
             raise ValueError(msg)
-        return value.rstrip("/")
+        if "/wp-json" in parts.path or "/wp-admin" in parts.path:
+            msg = "must be the address of the shop's front page, without /wp-json or /wp-admin and what follows"
+            raise ValueError(msg)
+        return value.rstrip("/?#")
 
     @field_validator("currency")
     @classmethod
@@ -288,7 +304,7 @@ class _Reader:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             msg = f"{self.path}:{line}: is not YAML: {error.problem}"
             raise StoresFileError(msg) from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             msg = f"{self.path}:1: is not YAML: {' '.join(str(error).split())}"
             raise StoresFileError(msg) from None
         if root is None:
@@ -304,12 +320,13 @@ class _Reader:
         return StoreList(stores)
 
     def _entries(self, root: yaml.Node) -> list[yaml.Node]:
-        keys = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+        pairs = root.value if isinstance(root, yaml.MappingNode) else []
+        keys = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
         if "stores" not in keys:
             raise self.error(root, "needs a key 'stores:' with a list of stores")
-        for key, _ in root.value:
+        for key, _ in pairs:
             if key.value != "stores":
-                raise self.error(key, f"unknown key {key.value!r}; the only one here is 'stores'")
+                raise self.error(key, f"unknown key {_name(key)!r}; the only one here is 'stores'")
         listing = keys["stores"]
         if isinstance(listing, yaml.ScalarNode) and listing.tag == "tag:yaml.org,2002:null":
             return []
@@ -322,10 +339,12 @@ class _Reader:
             raise self.error(entry, "a store must be a mapping that begins with '- id: …'")
         seen: set[str] = set()
         for key, _ in entry.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise self.error(key, "the name of a key must be a word, such as 'id'")
             if key.value in seen:
                 raise self.error(key, f"the key {key.value!r} appears twice in this store")
             seen.add(key.value)
-        values: dict[str, Any] = yaml.SafeLoader("").construct_document(entry)
+        values = self._values(entry)
         name = values.get("id", "?")
         self._fill_in(entry, values)
         try:
@@ -342,6 +361,21 @@ class _Reader:
             raise self.error(_child(entry, "ca_file"), f"store {name!r}: ca_file: there is no file {ca_file}")
         return store.model_copy(update={"ca_file": ca_file})
 
+    def _values(self, entry: yaml.Node) -> dict[str, Any]:
+        """Return what a store's keys hold: numbers, truths and lists as YAML reads them."""
+        try:
+            values: dict[str, Any] = yaml.SafeLoader("").construct_document(entry)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = f"{self.path}:{(mark or entry.start_mark).line + 1}"
+            msg = (
+                f"{place}: is not plain YAML ({error.problem}); put a text with braces or an exclamation mark in quotes"
+            )
+            raise StoresFileError(msg) from None
+        except (ValueError, TypeError, RecursionError) as error:  # such as a date in a month that has no such day
+            raise self.error(entry, f"a value in this store cannot be read ({error}); put it in quotes") from None
+        return values
+
     def _fill_in(self, entry: yaml.Node, values: dict[str, Any]) -> None:
         """Put variables and the thresholds that hold for every store into a store's values."""
         for key in _SECRET_KEYS:
@@ -350,9 +384,9 @@ class _Reader:
         for key in ("url", "ca_file"):
             if isinstance(values.get(key), str):
                 values[key] = self._expand(_child(entry, key), key, values[key])
-        quality = values.get("quality", {})
-        if isinstance(quality, dict):
-            values["quality"] = {**self.quality, **quality}
+        quality = values.get("quality")
+        if quality is None or isinstance(quality, dict):  # None: every key under it is a comment
+            values["quality"] = {**self.quality, **(quality or {})}
 
     def _explain(
         self, entry: yaml.Node, name: object, loc: tuple[int | str, ...], kind: str, message: str
@@ -388,6 +422,11 @@ class _Reader:
         return _VARIABLE.sub(variable, value)
 
 
+def _name(key: yaml.Node) -> str:
+    """Return what a key is called, for a message: a list or a mapping has no name."""
+    return str(key.value) if isinstance(key, yaml.ScalarNode) else "[…]"
+
+
 def _child(node: yaml.Node, part: int | str) -> yaml.Node:
     """Return the node of a key's value (or an item), or the nearest node there is."""
     if isinstance(node, yaml.MappingNode):
@@ -404,9 +443,18 @@ def _plain(message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
+def _unread(error: OSError | UnicodeDecodeError) -> str:
+    """Say why a file was not read, without what it holds."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else f"byte {error.start} is not UTF-8"
+
+
 def _environment(path: Path) -> Mapping[str, str]:
     from dotenv import dotenv_values
 
     env_file = path.parent / ".env"
-    beside = dotenv_values(env_file) if env_file.is_file() else {}
+    try:
+        beside = dotenv_values(env_file) if env_file.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{env_file}: cannot be read ({_unread(error)}); it must be a UTF-8 text file this user may read"
+        raise SettingsError(msg) from None
     return {**{key: value for key, value in beside.items() if value is not None}, **os.environ}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,24 @@ def test_thresholds_of_a_store_lie_over_those_of_the_settings(tmp_path: Path) ->
         (GOOD.replace("${NORD_KEY}", "ck_0123"), 4, "must be the name of an environment variable"),
         (GOOD.replace("${NORD_KEY}", "${NORD_KEZ}"), 4, "NORD_KEZ, which is not set"),
         (GOOD.replace("https://", "ftp://"), 3, "must look like https://"),
+        (GOOD.replace(".example", ".example:99999"), 3, "must look like https://"),
+        (GOOD.replace("atelier-nord.ex", "atelier nord.ex"), 3, "must look like https://"),
+        (GOOD.replace("/shop/", "/wp-json/wc/v3"), 3, "front page, without /wp-json"),
+        (GOOD.replace("https://atelier-nord.example/shop/", "{{ shop_url }}"), 3, "in quotes"),
+        (GOOD.replace("https://atelier-nord.example/shop/", "!secret x"), 3, "in quotes"),
+        (GOOD.replace("id: atelier-nord", "id: 2024-13-45"), 2, "in quotes"),
+        (GOOD + "    ? [a list]\n    : 1\n", 6, "must be a word"),
+        (GOOD + "    quality: 3\n", 6, "quality"),
+        ("? [stores]\n: 1\n", 1, "needs a key 'stores:'"),
+        ("stores: []\n? [a list]\n: 1\n", 2, "unknown key"),
+        ("[" * 5_000, 1, "is not YAML"),
         (GOOD.replace("https://", "https://user:pw@"), 3, "must not hold a user"),
         (GOOD.replace("atelier-nord\n", "Atelier Nord\n"), 2, "lower-case letters, digits and dashes"),
         (GOOD + "    sweep: every day\n", 6, "is not a cron expression"),
         (GOOD + "    sweep: '61 3 * * *'\n", 6, "is not a cron expression"),
+        (GOOD + "    sweep: '0 3 ? * 1#2'\n", 6, "is not a cron expression"),
+        (GOOD + "    sweep: '0 3 31 2 *'\n", 6, "is not a cron expression"),
+        (GOOD + "    sweep: 'R 3 * * *'\n", 6, "is not a cron expression"),
         (GOOD + "    currency: euro\n", 6, "three capital letters"),
         (GOOD + "    colour: red\n", 6, "unknown key 'colour'; known keys: id, url"),
         (GOOD.replace("url:", "ulr:"), 3, "unknown key 'ulr'; known keys: id, url"),
@@ -88,6 +103,28 @@ def test_no_message_repeats_a_value_that_may_be_a_secret(tmp_path: Path, text: s
     with pytest.raises(StoresFileError) as caught:
         read_stores(write(tmp_path, text), environment=ENVIRONMENT)
     assert "very_private" not in str(caught.value)
+
+
+def test_what_means_the_same_is_the_same(tmp_path: Path) -> None:
+    """Spaces in a cron expression, an empty query, and a mapping of which every line is a comment make no difference."""
+    text = (
+        GOOD.replace("/shop/", "/shop/?") + "    sweep: '0  3\t* * mon-FRI'\n    quality:\n      # min_side_px: 300\n"
+    )
+    store = read_stores(write(tmp_path, text), environment=ENVIRONMENT)["atelier-nord"]
+    assert (store.url, store.sweep) == ("https://atelier-nord.example/shop", "0 3 * * mon-FRI")
+    assert store.quality == Quality.model_validate({})
+
+
+@pytest.mark.parametrize("read", [Settings.read, lambda: read_stores(Path("stores.yaml"))])
+def test_a_dotenv_that_is_not_utf8_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[], object]
+) -> None:
+    """A sentence with the file's name, and without what it holds."""
+    monkeypatch.chdir(write(tmp_path, GOOD).parent)
+    (tmp_path / ".env").write_bytes("NORD_KEY=sch\xf6n\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"\.env: cannot be read \(byte 12 is not UTF-8\)") as caught:
+        read()
+    assert "sch" not in str(caught.value)
 
 
 def test_a_missing_file_says_how_to_name_another(tmp_path: Path) -> None:
