@@ -287,7 +287,7 @@ async def postgres_products(
         await remember_run(
             engine,
             store_id=run.store.id,
-            read_at=raw_products.metadata.get("read_at"),
+            read=raw_products.metadata,
             outcomes=desired.outcomes,
             now=run.clock.now(),
         )

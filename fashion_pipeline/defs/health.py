@@ -27,7 +27,9 @@ ALL_STORES = dg.AssetSpec(
 run: with hundreds of stores, none of these (Dagster 1.13)."""
 
 STORES_READ = dg.AssetCheckSpec(
-    "stores_read", asset=ALL_STORES.key, description="Each store's shop was read since its last but one sweep was due."
+    "stores_read",
+    asset=ALL_STORES.key,
+    description="Each store was compared with its shop since its last but one sweep was due.",
 )
 STORES_LISTED = dg.AssetCheckSpec(
     "stores_listed", asset=ALL_STORES.key, description="Each store that the sinks hold is in stores.yaml."
@@ -86,25 +88,29 @@ def _stores_read(stores: Mapping[str, StoreHealth], listed: Mapping[str, Store],
     for store_id, health in stores.items():
         store = listed.get(store_id)
         state = "detached" if store is None else "paused" if store.paused else "listed"
-        age_h = (now - health.read_at).total_seconds() / 3600 if health.read_at else None
-        rows.append({"store": store_id, "state": state, "hours": None if age_h is None else round(age_h, 1)})
-        if (
-            store is not None
-            and not store.paused
-            and (health.read_at is None or health.read_at < _last_but_one(store, now))
-        ):
+        swept_at = health.swept_at or health.read_at
+        hours = {"read": _hours(health.read_at, now), "swept": _hours(swept_at, now)}
+        rows.append({"store": store_id, "state": state, **hours})
+        if state == "listed" and store is not None and (swept_at is None or swept_at < _last_but_one(store, now)):
             late.append(store_id)
     problems = []
     if late:
         problems.append(
-            f"{len(late)} stores were not read to the end since their last but one sweep was due: {_some(late)}. Their "
-            "runs say why; fashion-pipeline doctor STORE finds out what the shop refuses. If there were no runs, switch "
-            "on the schedule of their sweep"
+            f"{len(late)} stores were not compared with their shop since their last but one sweep was due: {_some(late)}. "
+            "Their runs say why; fashion-pipeline doctor STORE finds out what the shop refuses. If there were no sweeps, "
+            "switch on the schedule of their time: another sweep: in stores.yaml is another schedule, which begins off"
         )
-    shown = table(rows, {"store": "string", "state": "string", "hours": "float"})
+    shown = table(rows, {"store": "string", "state": "string", "read": "float", "swept": "float"})
     return warn(
-        STORES_READ, problems, fine="every store was read lately", metadata={"hours since a store was read": shown}
+        STORES_READ,
+        problems,
+        fine="every store was compared with its shop lately",
+        metadata={"hours since a store was read, and swept": shown},
     )
+
+
+def _hours(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else round((now - moment).total_seconds() / 3600, 1)
 
 
 def _last_but_one(store: Store, now: datetime) -> datetime:

@@ -120,8 +120,8 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
                 await publish_outcomes(
                     engine, store_id=self.store.id, outcomes=desired.outcomes, withheld=would.withheld, now=now
                 )
-                read_at = tables["raw_products"].metadata.get("read_at")
-                await remember_run(engine, store_id=self.store.id, read_at=read_at, outcomes=desired.outcomes, now=now)
+                read = tables["raw_products"].metadata
+                await remember_run(engine, store_id=self.store.id, read=read, outcomes=desired.outcomes, now=now)
         except FashionError as error:  # the run has its own error, and the next run publishes
             logger.warning("%s: its products' outcomes were not published: %s", self.store.id, error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -31,7 +31,7 @@ JUMP = 0.1
 FEW_ATTEMPTS = 4
 """So many failures in a row, and a product was last tried up to forty minutes ago: it may yet recover soon."""
 
-_READ = "last_read"
+_DATES = {"last_read": "read_at", "last_sweep": "swept_at"}
 _HISTORY = "refused_by_day"
 _OVERDUE = timedelta(hours=1)
 _HAS_LEFT = f"(reasons && ARRAY{sorted(map(str, LEFT))} AND NOT 'awaiting_consent' = ANY(reasons))"
@@ -67,6 +67,7 @@ class StoreHealth:
         refused, left, overdue: of these are refused; are to be tried again; and should have been
             tried more than an hour ago.
         read_at: when its shop was last read to the end; None: never, as far as is known.
+        swept_at: when it was last compared as a whole.
         history: of earlier days, the oldest first.
     """
 
@@ -75,6 +76,7 @@ class StoreHealth:
     left: int = 0
     overdue: int = 0
     read_at: datetime | None = None
+    swept_at: datetime | None = None
     history: tuple[Day, ...] = ()
 
     @property
@@ -120,12 +122,13 @@ async def due_stores(engine: AsyncEngine, *, now: datetime) -> dict[str, DueProd
 
 
 async def remember_run(
-    engine: AsyncEngine, *, store_id: str, read_at: str | None, outcomes: Iterable[ProductOutcome], now: datetime
+    engine: AsyncEngine, *, store_id: str, read: Mapping[str, str], outcomes: Iterable[ProductOutcome], now: datetime
 ) -> None:
     """Keep what ``store_health`` tells of a store later: when its shop was read, and today's figures.
 
     Args:
-        read_at: of the table ``raw_products``, in ISO form; a run that could not read the shop brings the one before.
+        read: the metadata of the table ``raw_products``, whose ``read_at`` and ``swept_at`` are in ISO form; a run
+            that could not read the shop brings those of the one before.
     """
     here = [told for told in outcomes if not told.has_left]
     today = Day(now.astimezone(UTC).date(), len(here), sum(told.status is Status.REJECTED for told in here))
@@ -135,15 +138,15 @@ async def remember_run(
             known = _days(await connection.scalar(select(sink_state.c.value).where(of_store)))
             days = [*(day for day in known if day.day < today.day), today][-DAYS:]
             written = json.dumps([[day.day.isoformat(), day.products, day.refused] for day in days])
-            for key, value in ((_HISTORY, written), (_READ, read_at)):
-                if value is not None:
-                    statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
-                    changed = statement.on_conflict_do_update(
-                        index_elements=["store_id", "key"],
-                        set_={"value": statement.excluded.value},
-                        where=sink_state.c.value != statement.excluded.value,
-                    )
-                    await connection.execute(changed)
+            dates = {key: read[name] for key, name in _DATES.items() if name in read}
+            for key, value in ({_HISTORY: written} | dates).items():
+                statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
+                changed = statement.on_conflict_do_update(
+                    index_elements=["store_id", "key"],
+                    set_={"value": statement.excluded.value},
+                    where=sink_state.c.value != statement.excluded.value,
+                )
+                await connection.execute(changed)
 
 
 async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, StoreHealth]:
@@ -156,7 +159,7 @@ async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, Store
             count(*) FILTER (WHERE {_IS_LEFT} AND next_retry_at < :overdue) AS overdue
         FROM product_outcomes GROUP BY store_id
     """)  # noqa: S608 - constants of this module
-    remembered = select(sink_state).where(sink_state.c.key.in_([_READ, _HISTORY]))
+    remembered = select(sink_state).where(sink_state.c.key.in_([*_DATES, _HISTORY]))
     today = now.astimezone(UTC).date()
     found: dict[str, dict[str, Any]] = {}
     with explained(engine.url):
@@ -165,8 +168,8 @@ async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, Store
                 found[row["store_id"]] = {name: row[name] for name in row if name != "store_id"}
             for row in (await connection.execute(remembered)).mappings():
                 told = found.setdefault(row["store_id"], {})
-                if row["key"] == _READ:
-                    told["read_at"] = datetime.fromisoformat(row["value"])
+                if row["key"] in _DATES:
+                    told[_DATES[row["key"]]] = datetime.fromisoformat(row["value"])
                 else:
                     told["history"] = tuple(day for day in _days(row["value"]) if day.day < today)
     return {store_id: StoreHealth(**told) for store_id, told in sorted(found.items())}

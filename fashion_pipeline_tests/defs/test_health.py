@@ -37,8 +37,8 @@ def examined(pipeline: Pipeline) -> tuple[dict[str, str], dict[str, dict[str, An
     return warned, {name: {key: entry.value for key, entry in each.metadata.items()} for name, each in found.items()}
 
 
-def stored(pipeline: Pipeline, store_id: str, *, refused: int, read_days_ago: float, overdue: int = 0) -> None:
-    """Let a store of ten products have been read, with so many refused now and none on the days before."""
+def stored(pipeline: Pipeline, store_id: str, *, refused: int, swept_days_ago: float, overdue: int = 0) -> None:
+    """Let a store of ten products be read now, with so many refused, none on the days before, and swept back then."""
     now = datetime.now(UTC)
 
     def outcome(number: int) -> ProductOutcome:
@@ -56,13 +56,12 @@ def stored(pipeline: Pipeline, store_id: str, *, refused: int, read_days_ago: fl
 
     async def write() -> None:
         outcomes = [outcome(number) for number in range(10)]
-        read_at = (now - timedelta(days=read_days_ago)).isoformat()
+        swept_at = now - timedelta(days=swept_days_ago)
+        read = {"read_at": now.isoformat(), "swept_at": swept_at.isoformat()}
         async with database(pipeline.database_url) as engine:
             for day in range(4, 0, -1):
                 before = [outcome(10)] * 10
-                await remember_run(
-                    engine, store_id=store_id, read_at=read_at, outcomes=before, now=now - timedelta(day)
-                )
+                await remember_run(engine, store_id=store_id, read=read, outcomes=before, now=now - timedelta(day))
             await publish_outcomes(engine, store_id=store_id, outcomes=outcomes, now=now)
 
     asyncio.run(write())
@@ -75,8 +74,8 @@ def test_a_store_that_was_just_run_is_well(pipeline: Pipeline) -> None:
     pipeline.report()
     warned, metadata = examined(pipeline)
     assert warned == {}
-    (read,) = metadata["stores_read"]["hours since a store was read"].records
-    assert (read.data["store"], read.data["state"], read.data["hours"]) == (pipeline.store_id, "listed", 0.0)
+    (read,) = metadata["stores_read"]["hours since a store was read, and swept"].records
+    assert read.data == {"store": pipeline.store_id, "state": "listed", "read": 0.0, "swept": 0.0}
     (agrees,) = metadata["stores_agree"]["stores"].records
     assert agrees.data["rows"] == agrees.data["points"] == len(pipeline.held().rows)
     assert metadata["stores_left_to_retry"]["left"] == 0
@@ -88,9 +87,9 @@ def test_each_store_that_is_not_well_is_named(pipeline: Pipeline) -> None:
     described = json.loads((pipeline.folder / "stores.yaml").read_text())["stores"][0]
     more = [{**described, "id": "old"}, {**described, "id": "resting", "paused": True}]
     (pipeline.folder / "stores.yaml").write_text(json.dumps({"stores": [described, *more]}))
-    stored(pipeline, "old", refused=2, read_days_ago=3, overdue=1)
-    stored(pipeline, "resting", refused=0, read_days_ago=30)
-    stored(pipeline, "left-behind", refused=0, read_days_ago=1)
+    stored(pipeline, "old", refused=2, swept_days_ago=3, overdue=1)
+    stored(pipeline, "resting", refused=0, swept_days_ago=30)
+    stored(pipeline, "left-behind", refused=0, swept_days_ago=1)
 
     async def archive() -> None:
         async with database(pipeline.database_url) as engine, engine.begin() as connection:
@@ -101,7 +100,10 @@ def test_each_store_that_is_not_well_is_named(pipeline: Pipeline) -> None:
     asyncio.run(archive())
     warned, metadata = examined(pipeline)
     assert warned.keys() == CHECKS
-    assert "1 stores were not read to the end since their last but one sweep was due: old." in warned["stores_read"]
+    assert (
+        "1 stores were not compared with their shop since their last but one sweep was due: old."
+        in warned["stores_read"]
+    )
     assert "1 stores left stores.yaml: left-behind." in warned["stores_listed"]
     assert metadata["stores_listed"]["paused"] == "resting"
     assert (

@@ -105,10 +105,11 @@ async def test_each_days_last_figures_are_kept(engine: AsyncEngine) -> None:
     for number in range(DAYS + 5):
         now = NOW + number * timedelta(days=1)
         for outcomes in ((), NORTH[: 1 + number % 2 * 6]):
-            await remember_run(engine, store_id="north", read_at=NOW.isoformat(), outcomes=outcomes, now=now)
-    await remember_run(engine, store_id="north", read_at=None, outcomes=NORTH, now=now)
+            read = {"read_at": now.isoformat(), "swept_at": NOW.isoformat()}
+            await remember_run(engine, store_id="north", read=read, outcomes=outcomes, now=now)
+    await remember_run(engine, store_id="north", read={}, outcomes=NORTH, now=now)
     health = (await store_health(engine, now=now))["north"]
-    assert health.read_at == NOW
+    assert (health.read_at, health.swept_at) == (now, NOW)
     assert len(health.history) == DAYS - 1
     assert health.history[-1] == Day(date(2026, 12, 24), 7, 2)
     assert health.usual_share == 2 / 7
