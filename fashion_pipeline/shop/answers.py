@@ -167,7 +167,7 @@ def broken(error: WebError, *, store: Store) -> ShopError:
 
 def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> ShopProtocolError:
     """Return the error for a 200 that holds no JSON."""
-    kind = reply.headers.get("content-type", "unknown type").split(";")[0]
+    kind = printable(reply.headers.get("content-type", "unknown type").split(";")[0])
     return ShopProtocolError(f"{asked(store, path)} answered 200 with {kind} and {problem}; {_INTERFERENCE}")
 
 

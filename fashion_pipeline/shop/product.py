@@ -27,6 +27,7 @@ from fashion_pipeline.shop.pictures import (
     read_gmt,
     with_variations,
 )
+from fashion_pipeline.web.guard import printable
 
 FIELDS = (
     "id,type,status,name,description,short_description,price,permalink,external_url,stock_status,post_password,"
@@ -181,7 +182,7 @@ def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     msg = (
-        f"store {store.id}: a product came without a numeric id (fields: {', '.join(sorted(map(str, payload)))}); "
+        f"store {store.id}: a product came without a numeric id (fields: {printable(', '.join(sorted(payload)))}); "
         f"a plugin changes the answers of {store.url}/wp-json/wc/v3/products: find it by switching plugins off"
     )
     raise ShopProtocolError(msg)

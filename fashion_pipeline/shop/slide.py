@@ -160,15 +160,16 @@ class Slide:
         than this read's first answer, and so than the next cursor.
         """
         for row in page.rows:
+            external_id = product_id(row, store=self._shop.store)
             modified_at = read_gmt(row.get("date_modified_gmt"))
             if modified_at is not None and modified_at <= after:
                 msg = (
-                    f"store {self._shop.store.id}: {self._shop.store.url} lists product {row.get('id')} as modified after "
+                    f"store {self._shop.store.id}: {self._shop.store.url} lists product {external_id} as modified after "
                     f"{after:%Y-%m-%dT%H:%M:%S} although its date is {modified_at:%Y-%m-%dT%H:%M:%S}: it ignores "
                     "modified_after; update WooCommerce to 5.8 or newer, or switch off the plugin that drops it"
                 )
                 raise ShopProtocolError(msg)
-            self._meet(product_id(row, store=self._shop.store), Row(str(row.get("status")), modified_at))
+            self._meet(external_id, Row(str(row.get("status")), modified_at))
         for external_id in page.unreadable:
             self._meet(external_id, Row("", None))
         return all(date > self._began for date in _dates(page))
