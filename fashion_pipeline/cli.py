@@ -37,7 +37,7 @@ from fashion_pipeline.errors import (
     UnreadableImage,
     without_store,
 )
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.settings import NO_STORES, Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -73,6 +73,12 @@ def main() -> NoReturn:
     except FashionError as error:
         _say(str(error))
         sys.exit(exit_code(error))
+    except UnicodeEncodeError:
+        wrong = [argument for argument in sys.argv if not argument.isprintable()]
+        if not wrong:
+            raise
+        _say(f"{wrong[0]!r} is not text in UTF-8: nothing is called so")
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -227,6 +233,8 @@ def status(store: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"stores": {store_id: told.as_json() for store_id, told in sinks.items()}}))
         return
+    if not sinks:
+        _say(NO_STORES)
     for store_id, told in sinks.items():
         click.echo("\n".join(status_lines(store_id, told, store=listed.get(store_id))))
 

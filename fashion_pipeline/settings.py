@@ -32,6 +32,8 @@ from fashion_pipeline.errors import SettingsError, StoresFileError
 DEFAULT_MODEL = "hf-hub:Marqo/marqo-fashionSigLIP"
 DEFAULT_SWEEP = "0 3 * * *"
 
+NO_STORES = "stores.yaml lists no store yet: add one under 'stores:', as docs/own-shop.md shows"
+
 STORE_ID = re.compile(r"[a-z0-9-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CRON = re.compile(

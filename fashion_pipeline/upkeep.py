@@ -16,7 +16,7 @@ from fashion_pipeline.errors import FashionError, SettingsError, StorageError, w
 from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.records import Product
 from fashion_pipeline.references import model_of, referred, stores_with_tables
-from fashion_pipeline.settings import Settings, Store, StoreList
+from fashion_pipeline.settings import NO_STORES, Settings, Store, StoreList
 from fashion_pipeline.storage import Home, file_lock, read_table
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class _Looks:
             known = sorted({*listed, *stores_with_tables(sinks.home), *await known_stores(sinks.engine)})
             if store_id is not None and store_id not in known:
                 listed.need(store_id)
+            if not known:
+                click.echo(NO_STORES, err=True)
             for wanted in known if store_id is None else [store_id]:
                 await self._store(url, sinks, described(wanted, listed, sinks.home))
             if store_id is None:

@@ -91,6 +91,7 @@ def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Sign
         (["ingest", "--swep", "x"], "No such option"),
         (["outcomes", "nowhere"], "no store 'nowhere'"),
         (["search", "nowhere"], "name a PRODUCT, or a picture with --image"),
+        (["outcomes", "atelier-nord", "\udcff"], "is not text in UTF-8"),
         (["frobnicate"], "No such command"),
     ],
 )
@@ -119,6 +120,14 @@ def test_a_wrong_stores_file_is_one_sentence_with_file_and_line(pipeline: Pipeli
         assert ran.returncode == 2
         assert "stores.yaml:1: " in ran.stderr
         assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("status", 0), ("reconcile", 0)])
+def test_no_store_at_all_is_said(pipeline: Pipeline, command: str, code: int) -> None:
+    """A command for every store does not pass over a file that lists none in silence."""
+    (pipeline.folder / "stores.yaml").write_text("stores:\n")
+    ran = pipeline.command(command)
+    assert (ran.returncode, "lists no store yet" in ran.stderr) == (code, True)
 
 
 def test_a_wrong_key_is_wrong_configuration(pipeline: Pipeline) -> None:

@@ -9,8 +9,9 @@ import click
 
 from fashion_pipeline.checkup.examine import Examined, examine_stores
 from fashion_pipeline.checkup.table import show
+from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.settings import NO_STORES, Settings
 from fashion_pipeline.shop.doctor.findings import Verdict
 
 
@@ -18,10 +19,12 @@ def run_doctor(settings: Settings, store_id: str | None, *, pictures: int, secon
     """Examine one store, or all, and print what was found; return whether nothing has to be mended.
 
     Raises:
-        ConfigurationError: stores.yaml is wrong, or has no such store.
+        ConfigurationError: stores.yaml is wrong, or has no such store, or none.
     """
     stores = settings.store_list()
     wanted = [stores.need(store_id)] if store_id else list(stores.values())
+    if not wanted:
+        raise SettingsError(NO_STORES)
 
     def tell(examined: Examined) -> None:
         if not as_json:
