@@ -7,6 +7,7 @@ came of it. A picture that fails keeps its last good bytes until there is eviden
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,9 @@ from fashion_pipeline.records import FetchedImage, Image, Product, Table
 from fashion_pipeline.settings import Store
 from fashion_pipeline.storage import Blobs
 from fashion_pipeline.web.client import Limits, Web
-from fashion_pipeline.web.guard import redact
+from fashion_pipeline.web.guard import printable, redact
+
+log = logging.getLogger(__name__)
 
 DEADLINE_S = 60.0
 MAX_REDIRECTS = 3
@@ -224,6 +227,13 @@ class _Fetching:
             reply = await self.web.get(job.url, limits=self._limits, headers=headers, accept=_WHOLE.__contains__)
         except WebError as error:
             return error
+        except (
+            ValueError
+        ) as error:  # of a library, at what nobody has thought of: this picture's matter, not its store's
+            url = redact(job.url)
+            log.exception("%s cannot be fetched", url)
+            msg = f"{url} made {type(error).__name__}: {printable(error)}; that is a mistake of ours: report it; it is tried again"
+            return HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url)
         if reply.status == httpx.codes.NOT_MODIFIED and job.conditions:
             self.counts["not_modified"] += 1
             return Bytes(None, 0, reply.headers)

@@ -235,7 +235,7 @@ def _led_by(url: str, made: Try | None) -> Iterator[None]:
 def _joined(url: httpx.URL, location: str) -> httpx.URL:
     try:
         return url.join(location)
-    except (httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.InvalidURL, ValueError) as error:  # ValueError: of urljoin, at half an IPv6 address
         msg = f"{printable(location)!r} is not a URL ({printable(error)}); correct it there"
         raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from error
 

@@ -280,6 +280,30 @@ async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
         assert stage.row.outcome.ok
 
 
+async def test_what_nobody_has_thought_of_costs_one_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error of a library at one address is that picture's failure, told with its traceback in the log."""
+
+    async def resolve(host: str, port: int) -> tuple[str, ...]:
+        if host == "odd.example":
+            msg = "half an\x1b[2J address"
+            raise ValueError(msg)
+        return ("127.0.0.1",)
+
+    async with Site({"/a.jpg": Answer(ONE)}) as site:
+        stage = Stage(tmp_path, site)
+        stage.products.append(product("2", image("http://odd.example/b.jpg")))
+        odd = Guard(allow_private_hosts=("127.0.0.1",), resolver=resolve)
+        async with Web(guard=odd, clock=stage.clock, user_agent="t") as web:
+            stage.web = lambda: web  # type: ignore[method-assign]
+            counts = await stage.run()
+    assert (counts.fetched, counts.failed) == (1, 1)
+    assert stage.table is not None
+    (told,) = (row.outcome for row in stage.table.rows if row.external_id == "2")
+    assert (told.status, told.reasons) == (Status.FAILED, (Reason.UNREACHABLE,))
+    assert "http://odd.example/b.jpg made ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
+    assert "Traceback" in caplog.text
+
+
 async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
     """A picture whose bytes are gone from the store of bytes is not unchanged."""
     async with Site({"/a.jpg": tagged(ONE)}) as site:
