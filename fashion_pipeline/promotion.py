@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline.upkeep import confirm, opened
+from fashion_pipeline.upkeep import alone, confirm, opened
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.models import Progress
@@ -45,7 +45,7 @@ def status(*, as_json: bool) -> None:
 
 @model.command(short_help="Show readers the wanted model, or another one, now.")
 @click.argument("fingerprint", required=False)
-@click.option("--force", is_flag=True, help="Although it lacks points.")
+@click.option("--force", is_flag=True, help="Although it lacks points, or has old ones.")
 def promote(fingerprint: str | None, *, force: bool) -> None:
     """Show readers the model that is being built, or the one of FINGERPRINT, now; runs do this when it is complete."""
 
@@ -76,7 +76,8 @@ def drop(fingerprint: str, *, yes: bool) -> None:
                 f"removed {gone.points or 0:,} points and {gone.vectors:,} vectors of model {gone.model}", err=True
             )
 
-    asyncio.run(remove())
+    with alone():
+        asyncio.run(remove())
 
 
 def _as_json(progress: Progress) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _lines(progress: Progress) -> list[str]:
     notes = f" - {', '.join(what)}" if what else ""
     lines = [f"{progress.model}: {points}, {progress.vectors:,} stored vectors{notes}"]
     if progress.wanted and not progress.shown:
-        lines += [f"  {store_id} lacks {number:,} points" for store_id, number in progress.lacks.items()]
+        lines += [f"  {store_id} lacks {number:,} up-to-date points" for store_id, number in progress.lacks.items()]
         lines += [
             "  runs of these stores bring them, unless they wait for consent or another try: fashion-pipeline status"
             if progress.lacks

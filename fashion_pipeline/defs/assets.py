@@ -324,7 +324,7 @@ async def qdrant_points(
     Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
     """
     from fashion_pipeline.sinks.alias import show_when_complete
-    from fashion_pipeline.sinks.models import Model, remember_shown, want
+    from fashion_pipeline.sinks.models import Model, remember_kept, remember_shown, stores_behind, want
     from fashion_pipeline.sinks.outcomes import mark_in_qdrant
     from fashion_pipeline.sinks.points import apply_points, refresh_points
     from fashion_pipeline.sinks.postgres import live_counts, live_ids
@@ -367,8 +367,15 @@ async def qdrant_points(
                     full=run.sweep,
                 )
             wanted = await want(engine, Model(fingerprint, embeddings.metadata.get("model", "")), model.chosen_at)
+            await remember_kept(
+                engine, run.store.id, {fingerprint, *([shown.removeprefix(PREFIX)] if shown is not None else [])}
+            )
             moved = shown == collection or show_when_complete(
-                client, collection, live=await live_counts(engine), wanted=wanted
+                client,
+                collection,
+                live=await live_counts(engine),
+                behind=await stores_behind(engine, fingerprint),
+                wanted=wanted,
             )
             await remember_shown(engine, fingerprint if moved else str(shown).removeprefix(PREFIX))
             agreement = await sample_sinks(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fashion_pipeline.sinks.points import primary_counts, store_points
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 
-def lacking(client: QdrantClient, collection: str, *, live: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+def lacking(
+    client: QdrantClient, collection: str, *, live: Mapping[str, int], behind: Collection[str] = ()
+) -> Iterator[tuple[str, int]]:
     """Yield the stores for which a collection may not be shown yet, and how many points they lack.
 
     A store needs a first point for each of its live rows, and as many points as readers see now.
 
     Args:
         live: how many live rows each store has.
+        behind: stores that were run since without it; whatever it has of them is old.
     """
     shown = alias_target(client)
     for store_id, rows in sorted(live.items()):
+        if store_id in behind:
+            yield store_id, rows
+            continue
         lacks = rows - primary_counts(client, collection, [store_id])[store_id]
         if shown is not None and shown != collection:
             seen = store_points(client, store_id, shown)
@@ -30,7 +36,14 @@ def lacking(client: QdrantClient, collection: str, *, live: Mapping[str, int]) -
             yield store_id, lacks
 
 
-def show_when_complete(client: QdrantClient, collection: str, *, live: Mapping[str, int], wanted: bool = True) -> bool:
+def show_when_complete(
+    client: QdrantClient,
+    collection: str,
+    *,
+    live: Mapping[str, int],
+    behind: Collection[str] = (),
+    wanted: bool = True,
+) -> bool:
     """Let readers see a collection, in one step; return whether they do now.
 
     The first collection is shown at once. A later one takes its place when it lacks nothing, and
@@ -42,7 +55,9 @@ def show_when_complete(client: QdrantClient, collection: str, *, live: Mapping[s
     target = alias_target(client)
     if target == collection:
         return True
-    if target is not None and (not wanted or next(lacking(client, collection, live=live), None) is not None):
+    if target is not None and (
+        not wanted or next(lacking(client, collection, live=live, behind=behind), None) is not None
+    ):
         return False
     move_alias(client, collection)
     return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,13 +23,14 @@ from fashion_pipeline.sinks.alias import lacking
 from fashion_pipeline.sinks.postgres import live_counts
 from fashion_pipeline.sinks.qdrant import PREFIX, alias_target, collection_name, collections, move_alias
 from fashion_pipeline.sinks.repair import Sinks
-from fashion_pipeline.sinks.schema import pipeline_state
+from fashion_pipeline.sinks.schema import pipeline_state, sink_state
 from fashion_pipeline.sinks.trouble import explained
 from fashion_pipeline.storage import Home
 
 log = logging.getLogger(__name__)
 
 _SHOWN, _WANTED, _NAME = "shown_model", "wanted_model", "model "
+_KEPT = "kept_models"
 
 
 # --- what PostgreSQL remembers --------------------------------------------------------------------
@@ -83,6 +84,28 @@ async def remember_shown(engine: AsyncEngine, fingerprint: str) -> None:
             await _set(connection, _SHOWN, fingerprint)
 
 
+async def remember_kept(engine: AsyncEngine, store_id: str, fingerprints: Collection[str]) -> None:
+    """Remember into which models' collections a store's last run wrote: all others are behind."""
+    statement = insert(sink_state).values(store_id=store_id, key=_KEPT, value=json.dumps(sorted(fingerprints)))
+    changed = statement.on_conflict_do_update(
+        index_elements=["store_id", "key"],
+        set_={"value": statement.excluded.value},
+        where=sink_state.c.value != statement.excluded.value,
+    )
+    with explained(engine.url):
+        async with engine.begin() as connection:
+            await connection.execute(changed)
+
+
+async def stores_behind(engine: AsyncEngine, fingerprint: str) -> frozenset[str]:
+    """Return the stores whose last run did not write into a model's collection."""
+    statement = select(sink_state.c.store_id, sink_state.c.value).where(sink_state.c.key == _KEPT)
+    with explained(engine.url):
+        async with engine.connect() as connection:
+            kept = await connection.execute(statement)
+            return frozenset(row.store_id for row in kept if fingerprint not in json.loads(row.value))
+
+
 async def _model(connection: AsyncConnection, fingerprint: str) -> Model:
     return Model(fingerprint, await _get(connection, _NAME + fingerprint) or "")
 
@@ -112,7 +135,7 @@ class Progress:
 
     Attributes:
         points: in it, of whatever store; None where it has no collection, only stored vectors.
-        lacks: by store, points that are missing until it may be shown.
+        lacks: by store, points that are missing, or were not kept up to date, until it may be shown.
         vectors: stored ones.
     """
 
@@ -139,13 +162,14 @@ async def models(sinks: Sinks) -> tuple[Progress, ...]:
                 for fingerprint in sorted({*stored, *(name.removeprefix(PREFIX) for name in names)}):
                     name = collection_name(fingerprint)
                     there = name in names
+                    behind = await stores_behind(sinks.engine, fingerprint)
                     found.append(
                         Progress(
                             model=await _model(connection, fingerprint),
                             points=client.count(name, exact=True).count if there else None,
                             shown=name == shown,
                             wanted=fingerprint == wanted,
-                            lacks=dict(lacking(client, name, live=live)) if there else live,
+                            lacks=dict(lacking(client, name, live=live, behind=behind)) if there else live,
                             vectors=stored.get(fingerprint, 0),
                         )
                     )
@@ -166,10 +190,12 @@ async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: da
     known = await models(sinks)
     chosen = _chosen(known, fingerprint)
     if chosen.points is None or (chosen.lacks and not force):
-        missing = ", ".join(f"{store_id} lacks {number:,} points" for store_id, number in chosen.lacks.items())
+        missing = ", ".join(
+            f"{store_id} lacks {number:,} up-to-date points" for store_id, number in chosen.lacks.items()
+        )
         msg = (
             f"model {chosen.model} is not complete: {missing}; run these stores (a store that stays out of stores.yaml: "
-            "purge it), or --force it, and what is missing is not found until they have run"
+            "purge it), or --force it, and until they have run what is missing is not found, and what has left is"
         )
         raise VectorStoreError(msg)
     with sinks.qdrant() as client:
