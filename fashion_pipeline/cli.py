@@ -247,20 +247,25 @@ def outcomes(store: str, product: str | None) -> None:
     from fashion_pipeline.defs.resources import PostgresResource
     from fashion_pipeline.report import outcome_lines
     from fashion_pipeline.sinks.outcomes import read_outcomes
+    from fashion_pipeline.sinks.tombstones import purged_stores
 
     listed = Settings.read().store_list()
 
-    async def read() -> tuple[ProductOutcome, ...]:
+    async def read() -> tuple[tuple[ProductOutcome, ...], bool]:
         async with PostgresResource().open() as engine:
-            return await read_outcomes(engine, store_id=store, external_id=product)
+            told = await read_outcomes(engine, store_id=store, external_id=product)
+            return told, store in await purged_stores(engine)
 
     with _services():
-        found = asyncio.run(read())
+        found, purged = asyncio.run(read())
     if not found:
-        listed.need(store)  # one that left the file is explained, as long as anything is known of it
         what = f"product {product!r} of {store}" if product else f"store {store}"
-        check = "; its id is the one that it has in the shop" if product else ""
-        msg = f"nothing is known of {what}: run fashion-pipeline ingest {store} first{check}"
+        if purged:
+            msg = f"nothing is known of {what}: the store was purged; fashion-pipeline purge {store} --undo lets it come back"
+            raise SettingsError(msg)
+        listed.need(store)  # one that left the file is explained, as long as anything is known of it
+        how = f"{store} --sweep first; its id is the one that it has in the shop" if product else f"{store} first"
+        msg = f"nothing is known of {what}: run fashion-pipeline ingest {how}"
         raise SettingsError(msg)
     for outcome in sorted(
         found, key=lambda each: (len(each.external_id), each.external_id)

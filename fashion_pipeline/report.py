@@ -76,7 +76,10 @@ def status_lines(store_id: str, told: InSinks, *, store: Store | None) -> list[s
     report = told.as_json()
     notes = "" if store is not None else " - not in stores.yaml: not run any more, kept as it was"
     notes += " - paused" if store is not None and store.paused else ""
-    notes += "" if told.rows == told.points else " - THE SINKS DIFFER: run it again"
+    if told.purged and (told.rows or told.points):
+        notes += f" - its purge was cut off: fashion-pipeline purge {store_id} finishes it"
+    elif told.rows != told.points:
+        notes += " - THE SINKS DIFFER: run it again"
     if told.purged:
         notes += f" - purged: not read, until fashion-pipeline purge {store_id} --undo"
     elif store is not None and not told.outcomes:

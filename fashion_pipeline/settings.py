@@ -53,7 +53,9 @@ class Quality(BaseModel):
     min_side_px: int = Field(400, ge=1, description="shorter side, in pixels, after EXIF rotation")
     min_file_bytes: int = Field(50_000, ge=0, description="smallest file, in bytes")
     max_file_bytes: int = Field(10_000_000, ge=1, description="largest file, in bytes; nothing larger is downloaded")
-    max_pixels: int = Field(40_000_000, ge=1, description="largest width x height, checked before decoding")
+    max_pixels: int = Field(
+        40_000_000, ge=1, le=1_000_000_000, description="largest width x height, checked before decoding"
+    )
     min_sharpness: float = Field(
         100.0,
         ge=0,

@@ -122,7 +122,7 @@ def purge(store: str, product: str | None, *, yes: bool, undo: bool, as_json: bo
     what = f"product {product} of {store}" if product else f"store {store}"
     if not (yes or undo):
         confirm(f"Remove everything of {what}, for ever?")
-    with _alone():
+    with alone():
         told = asyncio.run(_undo(store, product, what) if undo else _purge(store, product, what))
     if as_json:
         click.echo(json.dumps(told))
@@ -182,7 +182,7 @@ def _undo_command(store_id: str, external_id: str | None) -> str:
 @_json
 def gc(*, dry_run: bool, as_json: bool) -> None:
     """Remove pictures, vectors and left-over files that nothing refers to, but for those of the last day."""
-    with _alone():
+    with alone():
         done = asyncio.run(_collect(dry_run=dry_run))
     freed = dataclasses.asdict(done)
     for name, one in freed.items():
@@ -226,7 +226,7 @@ async def _collect(*, dry_run: bool) -> Collected:
 # --- what the commands share --------------------------------------------------------------------
 
 
-def _alone() -> contextlib.AbstractContextManager[None]:
+def alone() -> contextlib.AbstractContextManager[None]:
     """Hold what removes files apart: of two that rewrite one file of vectors, one would bring back what the other removed."""
     return file_lock(Home(Settings.read().home_path).lock("removal"), timeout_s=60, what="the removal of files")
 

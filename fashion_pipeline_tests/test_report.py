@@ -117,6 +117,10 @@ def test_status_says_what_a_store_without_products_waits_for() -> None:
     store = Store.model_construct(id="a", paused=False)
     assert "ingest a" in status_lines("a", InSinks(), store=store)[0]
     assert "purge a --undo" in status_lines("a", InSinks(purged=True), store=store)[0]
+    assert "cut off" not in status_lines("a", InSinks(purged=True), store=store)[0]
+    halfway = status_lines("a", InSinks(2, 1, purged=True), store=store)[0]
+    assert "its purge was cut off: fashion-pipeline purge a finishes it" in halfway
+    assert "DIFFER" not in halfway
     held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,))
     assert "ingest a --allow-removals" in status_lines("a", InSinks(1, 1, (held,)), store=store)[-1]
 

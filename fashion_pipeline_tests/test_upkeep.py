@@ -96,13 +96,19 @@ def test_what_is_purged_does_not_come_back_until_that_is_undone(pipeline: Pipeli
     assert pipeline.held().rows == left
     (told,) = (told for told in pipeline.outcomes() if told.external_id == one)
     assert (told.reasons, told.title) == ((Reason.PURGED,), "")
+    assert command("reconcile", pipeline.store_id).exit_code == 0
     assert command("purge", pipeline.store_id, one, "--undo").exit_code == 0
+    pipeline.report()
+    unknown = command("outcomes", pipeline.store_id, one).exception
+    assert f"run fashion-pipeline ingest {pipeline.store_id} --sweep first" in str(unknown)
     pipeline.report(sweep=True)
     assert pipeline.held() == before
 
     assert command("purge", pipeline.store_id, "--yes").exit_code == 0
     assert (pipeline.held().rows, pipeline.held().points, pipeline.held().archived) == ({}, {}, frozenset())
     assert not [path for path in (pipeline.folder / "home" / "blobs").glob("*/*") if path.is_file()]
+    unknown = command("outcomes", pipeline.store_id).exception
+    assert f"the store was purged; fashion-pipeline purge {pipeline.store_id} --undo" in str(unknown)
     refused = pipeline.run()
     assert isinstance(refused.error, StorePurged)
     assert f"purge {pipeline.store_id} --undo" in str(refused.error)

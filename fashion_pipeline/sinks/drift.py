@@ -19,7 +19,7 @@ class Kind(StrEnum):
     ROW_ARCHIVED = "row_archived", "the row is archived and should be live"
     ROW_UNWANTED = "row_unwanted", "the row is live and should be archived"
     ROW_WRONG = "row_wrong", "the row's columns differ from what the tables say"
-    ROWS_DIGEST = "rows_digest", "the digest of the rows is missing or another state's: the next run looks at every row"
+    ROWS_DIGEST = "rows_digest", "the digest of the rows is another state's: the next run looks at every row"
     OUTCOME_WRONG = "outcome_wrong", "product_outcomes does not say what became of the product"
     NO_COLLECTION = "no_collection", "Qdrant has no collection of the store's model"
     POINT_MISSING = "point_missing", "Qdrant has no point of a picture that is shown"
@@ -31,10 +31,7 @@ class Kind(StrEnum):
     POINT_PICTURE = "point_picture", "the point was made of other bytes than the picture now shown"
     POINT_PAYLOAD = "point_payload", "the payload differs from what the tables say"
     POINT_VECTOR = "point_vector", "the vector is not the one that is stored for the picture"
-    POINTS_DIGEST = (
-        "points_digest",
-        "the digest of the points is missing or another state's: the next run looks at every point",
-    )
+    POINTS_DIGEST = "points_digest", "the digest of the points is another state's: the next run looks at every point"
     VECTOR_LOST = "vector_lost", "the stored vector cannot be read: the store's next run embeds it again"
 
     text: str

@@ -79,8 +79,8 @@ async def inspect_rows(
                         drift.note(Kind.ROW_WRONG, f"{row.external_id} ({row.differing})")
             known = await remembered(connection, store_id, ROWS_DIGEST)
             await transaction.rollback()
-    if not (different or removals.withheld or removals.kept) and known != desired.rows_digest and (known or live):
-        drift.note(Kind.ROWS_DIGEST, known or "none")
+    if not (different or removals.withheld or removals.kept) and known and known != desired.rows_digest:
+        drift.note(Kind.ROWS_DIGEST, known)
     drift.rows += len(desired.products)
     drift.withheld = len(removals.withheld)
     return removals
@@ -119,8 +119,8 @@ def inspect_points(
     plan = look.plan
     if plan.empty and there == len(desired):
         holder, told = anchor(client, collection, store_id)
-        if holder is not None and told != digest:
-            drift.note(Kind.POINTS_DIGEST, told or "none")
+        if holder is not None and told and told != digest:
+            drift.note(Kind.POINTS_DIGEST, told)
     return plan, frozenset({point.product_id for point in desired} | look.staying)
 
 

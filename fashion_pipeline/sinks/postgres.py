@@ -176,10 +176,12 @@ async def apply_rows(
     """
     with explained(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
+            await _finish_purges(connection, store_id)
             live = await count_live(connection, store_id)
             if not full and live == len(desired.products):
                 known = await remembered(connection, store_id, ROWS_DIGEST)
                 if known == desired.rows_digest:
+                    await (transaction.rollback() if dry_run else transaction.commit())
                     return RowCounts()
             await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(row_values, desired.products))
             await free_ids(connection, store_id)
@@ -196,6 +198,17 @@ async def apply_rows(
                 await transaction.commit()
     withheld, kept = tuple(sorted(removals.withheld)), tuple(sorted(removals.kept))
     return RowCounts(written, len(removals.archived), withheld, kept)
+
+
+async def _finish_purges(connection: AsyncConnection, store_id: str) -> None:
+    """Delete, archived or not, the rows of purged products whose purge was cut off."""
+    await connection.execute(
+        text("""
+            DELETE FROM products p USING tombstones t
+            WHERE p.store_id = :store_id AND t.store_id = p.store_id AND t.external_id = p.external_id
+        """),
+        {"store_id": store_id},
+    )
 
 
 async def removals_of(

@@ -205,6 +205,10 @@ def _look_at(
 ) -> frozenset[UUID]:
     """Look at a store's points in one collection, and return the products that have one."""
     if collection not in collections(client):
+        pictures = {point.sha256 for point in desired.points}
+        if lost := len(pictures) - len(sinks.home.vectors(found.fingerprint).find(pictures)):  # its model was dropped
+            found.drift.note(Kind.VECTOR_LOST, f"of model {found.fingerprint}", times=lost)
+            return frozenset(product.id for product in desired.products)
         if desired.points:
             found.drift.note(Kind.NO_COLLECTION, collection, times=len(desired.points))
         found.parts.append(_Part(collection, desired.points, desired.points_digest, PointPlan(writes=desired.points)))
@@ -265,8 +269,9 @@ async def _repair(
             carry_out(client, part.plan, collection=collection, store_id=store.id, vectors=vectors)
             if store_points(client, store.id, collection) == len(part.points):
                 set_digest(client, collection, store.id, part.digest)
-        if alias_target(client) is None:
-            move_alias(client, collection_name(found.fingerprint))
+        collection = collection_name(found.fingerprint)
+        if alias_target(client) is None and collection in collections(client):
+            move_alias(client, collection)
     await mark_in_qdrant(sinks.engine, store_id=store.id, present=found.present)
 
 

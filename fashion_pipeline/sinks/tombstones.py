@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.errors import StorePurged
 from fashion_pipeline.records import Product, Table, buried
-from fashion_pipeline.sinks.schema import tombstones
+from fashion_pipeline.sinks.schema import products, tombstones
 from fashion_pipeline.sinks.trouble import explained
 
 _WHOLE_STORE = ""
@@ -26,23 +26,27 @@ async def purged_products(engine: AsyncEngine, store_id: str) -> frozenset[str]:
         async with engine.connect() as connection:
             rows = await connection.execute(select(tombstones).where(tombstones.c.store_id == store_id))
             known = {row.external_id: row.purged_at for row in rows}
+            left = await connection.scalar(
+                select(func.count()).select_from(products).where(products.c.store_id == store_id)
+            )
     if _WHOLE_STORE in known:
+        rest = f"; its purge was cut off: fashion-pipeline purge {store_id} finishes it" if left else ""
         msg = (
             f"store {store_id} was purged on {known[_WHOLE_STORE]:%Y-%m-%d} and is not read any more: take it out of "
-            f"stores.yaml, or let it come back with fashion-pipeline purge {store_id} --undo"
+            f"stores.yaml, or let it come back with fashion-pipeline purge {store_id} --undo{rest}"
         )
         raise StorePurged(msg)
     return frozenset(known)
 
 
-async def without_purged(engine: AsyncEngine, store_id: str, products: Table[Product]) -> Table[Product]:
+async def without_purged(engine: AsyncEngine, store_id: str, table: Table[Product]) -> Table[Product]:
     """Return a store's products with what is left of the purged ones, should their purge have been cut off.
 
     Raises:
         StorePurged: the whole store was.
     """
     purged = await purged_products(engine, store_id)
-    return Table(tuple(buried(row) if row.external_id in purged else row for row in products.rows), products.metadata)
+    return Table(tuple(buried(row) if row.external_id in purged else row for row in table.rows), table.metadata)
 
 
 async def purged_stores(engine: AsyncEngine) -> frozenset[str]:

@@ -12,7 +12,17 @@ import pytest
 from fashion_pipeline.errors import SettingsError, VectorStoreError
 from fashion_pipeline.local import local_qdrant
 from fashion_pipeline.sinks.alias import lacking, show_when_complete
-from fashion_pipeline.sinks.models import Model, drop, models, promote, remember_shown, shown_model, want
+from fashion_pipeline.sinks.models import (
+    Model,
+    drop,
+    models,
+    promote,
+    remember_kept,
+    remember_shown,
+    shown_model,
+    stores_behind,
+    want,
+)
 from fashion_pipeline.sinks.points import apply_points
 from fashion_pipeline.sinks.postgres import database, live_counts
 from fashion_pipeline.sinks.qdrant import alias_target, collection_name, collections, ensure_collection
@@ -82,6 +92,27 @@ async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> Non
         assert alias_target(client) == new
 
 
+async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sinks) -> None:
+    """However many points it has: the stores that were run without it since have what left, and old prices, in it."""
+    for shop in shops(sinks.home, NEW):
+        build(sinks, shop)
+    live = await live_counts(sinks.engine)
+    await remember_kept(sinks.engine, NORTH, [NEW, OLD])
+    await remember_kept(sinks.engine, SOUTH, [OLD])
+    assert await stores_behind(sinks.engine, NEW) == {SOUTH}
+    assert await stores_behind(sinks.engine, OLD) == set()
+    await want(sinks.engine, Model(NEW), NOW)
+    told = {progress.model.fingerprint: progress for progress in await models(sinks)}
+    assert (told[OLD].lacks, told[NEW].lacks) == ({}, {SOUTH: 1})
+    with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 up-to-date points"):
+        await promote(sinks, NEW, force=False, now=NOW)
+    with sinks.qdrant() as client:
+        assert not show_when_complete(client, collection_name(NEW), live=live, behind=[SOUTH])
+    await remember_kept(sinks.engine, SOUTH, [NEW])
+    assert await stores_behind(sinks.engine, NEW) == set()
+    assert await promote(sinks, NEW, force=False, now=NOW) == Model(NEW)
+
+
 async def test_the_first_collection_is_shown_at_once(home: Home) -> None:
     """Nobody sees anything yet, so nothing can be missed."""
     with local_qdrant(home) as client:
@@ -122,7 +153,7 @@ async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
         await promote(sinks, NEW, force=True, now=NOW)
     build(sinks, shops(sinks.home, NEW)[0])
     await want(sinks.engine, Model(NEW, "local-dir:/new"), NOW)
-    with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 points"):
+    with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 up-to-date points"):
         await promote(sinks, None, force=False, now=NOW)
     assert await promote(sinks, None, force=True, now=NOW) == Model(NEW, "local-dir:/new")
     with sinks.qdrant() as client:
@@ -144,6 +175,21 @@ async def test_a_model_that_readers_see_is_not_dropped(sinks: Sinks) -> None:
     with sinks.qdrant() as client:
         assert collections(client) == (collection_name(OLD),)
     assert [vectors.root.name for vectors in sinks.home.all_vectors()] == [OLD]
+
+
+async def test_what_readers_see_is_repaired_although_the_tables_model_was_dropped(sinks: Sinks) -> None:
+    """Only a run can embed again; the dropped collection does not come back empty."""
+    new, _ = shops(sinks.home, NEW)
+    build(sinks, new)
+    await drop(sinks, NEW)
+    with sinks.qdrant() as client:
+        client.delete(collection_name(OLD), [str(new.desired().products[1].id)])
+    look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
+    assert look.before.counts == {"point_missing": 1, "vector_lost": 4}
+    assert (dict(look.left.counts), look.left.repairable) == ({"vector_lost": 4}, False)
+    with sinks.qdrant() as client:
+        assert collections(client) == (collection_name(OLD),)
+        assert client.count(collection_name(OLD)).count == 5
 
 
 async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None:

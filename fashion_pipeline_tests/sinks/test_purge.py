@@ -20,7 +20,7 @@ from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.points import purge_points
-from fashion_pipeline.sinks.postgres import database, purge_rows
+from fashion_pipeline.sinks.postgres import RowCounts, apply_rows, database, purge_rows
 from fashion_pipeline.sinks.purge import Purged, exhume, is_known, purge_product, purge_store
 from fashion_pipeline.sinks.qdrant import ALIAS, ensure_collection, vector_store
 from fashion_pipeline.sinks.repair import Sinks, inspect_store, reconcile_store
@@ -98,8 +98,7 @@ async def test_a_purged_product_leaves_its_id_and_an_outcome(sinks: Sinks) -> No
     assert (row.title, row.images, row.price, row.outcome.reasons) == ("", (), None, (Reason.PURGED,))
     (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id="1")
     assert (told.title, told.reasons, told.in_postgres, told.in_qdrant) == ("", (Reason.PURGED,), False, False)
-    left = await inspect_store(sinks, store(NORTH, images="all"), now=NOW, vectors=True)
-    assert left.counts == {"rows_digest": 1, "points_digest": 1}
+    assert not await inspect_store(sinks, store(NORTH, images="all"), now=NOW, vectors=True)
     assert (await purge_product(sinks, NORTH, "1", now=NOW)) == Purged()
 
 
@@ -128,6 +127,35 @@ async def test_a_purge_that_was_cut_off_is_finished_by_the_next(sinks: Sinks) ->
     done = await purge_store(sinks, NORTH, now=NOW)
     assert (done.rows, done.points, done.pictures, done.tables) == (4, 5, 3, 4)
     assert await numbers(sinks, NORTH) == (0, 0, 0)
+
+
+async def test_the_next_run_finishes_the_purge_of_a_product(sinks: Sinks) -> None:
+    """Its row goes, live or archived, whatever the digest says; a dry run leaves it."""
+    whole = shops(sinks.home)[0].desired()
+    rest = replace(whole, products=whole.products[:3])
+    apply = partial(apply_rows, sinks.engine, store_id=NORTH, now=NOW)
+    for archived in (False, True):
+        await apply(desired=whole)
+        if archived:
+            async with sinks.engine.begin() as connection:
+                await connection.execute(text("UPDATE products SET archived_at = now() WHERE external_id = '4'"))
+            assert await apply(desired=rest) == RowCounts()
+        await set_tombstone(sinks.engine, NORTH, "4", now=NOW)
+        await apply(desired=rest, dry_run=True)
+        assert (await numbers(sinks, NORTH))[0] == 4
+        await apply(desired=rest)
+        assert (await numbers(sinks, NORTH))[0] == 3
+        await lift_tombstone(sinks.engine, NORTH, "4")
+
+
+async def test_a_store_whose_purge_was_cut_off_says_how_to_finish_it(sinks: Sinks) -> None:
+    """As long as PostgreSQL has rows of it; afterwards it only says how it may come back."""
+    await set_tombstone(sinks.engine, NORTH, None, now=NOW)
+    with pytest.raises(StorePurged, match=f"--undo; its purge was cut off: fashion-pipeline purge {NORTH} finishes it"):
+        await purged_products(sinks.engine, NORTH)
+    await purge_store(sinks, NORTH, now=NOW)
+    with pytest.raises(StorePurged, match=r"--undo$"):
+        await purged_products(sinks.engine, NORTH)
 
 
 async def test_a_repair_brings_nothing_back_whose_purge_was_cut_off(sinks: Sinks) -> None:

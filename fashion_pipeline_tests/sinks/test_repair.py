@@ -133,6 +133,14 @@ async def test_drift_in_postgres_is_named_and_repaired(kept: Kept, damage: str) 
     assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
 
 
+async def test_a_missing_digest_is_no_drift(kept: Kept) -> None:
+    """A purge takes it away: the next run looks at everything, and nothing is wrong until then."""
+    await kept.sql("DELETE FROM sink_state WHERE key = 'rows_digest'")
+    with kept.sinks.qdrant() as client:
+        client.delete_payload(ALIAS, ["store_digest"], [point(name) for name in "1234"])
+    assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
+
+
 IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
     "a row without a point": (lambda client: client.delete(ALIAS, [point("1")]), {"point_missing": 1}),
     "a payload edited under its hash": (set_payload(title="x"), {"point_payload": 1}),
@@ -141,10 +149,7 @@ IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
     "another model": (set_payload(fingerprint="x"), {"point_model": 1}),
     "another store": (set_payload(store_id="maison-sud"), {"point_missing": 1}),
     "another vector": (another_vector, {"point_vector": 1}),
-    "the digest": (
-        lambda client: client.delete_payload(ALIAS, ["store_digest"], [point(name) for name in "1234"]),
-        {"points_digest": 1},
-    ),
+    "another digest": (set_payload(store_digest="x"), {"points_digest": 1}),
     "a copy under another id": (move, {"point_duplicate": 1}),
     "a stranger's point": (foreign({"store_id": STORE, "product_id": 5}), {"point_foreign": 1}),
     "everything": (lambda client: client.delete_collection(COLLECTION), {"no_collection": 6}),
