@@ -91,6 +91,28 @@ def test_readers_of_the_old_model_find_what_is_new_while_another_is_built(
     assert found(pipeline).keys() == {*before, one, late}
 
 
+def test_a_model_that_readers_have_left_is_not_complete_by_what_it_had(
+    both: tuple[Pipeline, Pipeline], model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the first model again, readers follow once every store was run: until then what left stays out of search."""
+    pipeline, second = both
+    first = shown(pipeline)
+    monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "another"))
+    pipeline.report()
+    second.report()
+    assert shown(pipeline) != first
+    gone = min(found(second))
+    second.shop("trash", id=int(gone))
+    second.report()
+    monkeypatch.setenv("FASHION_MODEL", f"local-dir:{tmp_path / 'first'}")
+    pipeline.report()
+    assert shown(pipeline) != first
+    assert gone not in found(second)
+    assert second.report()["embedded"] == 0
+    assert shown(pipeline) == first
+    assert gone not in found(second)
+
+
 def add(pipeline: Pipeline, *, seed: int) -> str:
     """Add a product whose picture is nobody else's, and return its id."""
     content = base64.b64encode(good(seed=seed)).decode()
