@@ -144,7 +144,9 @@ async def read_catalogue(
             known_live=frozenset(known_live),
             allow_removals=allow_removals,
         )
-        metadata |= concluded | {"swept_at": clock.now().isoformat()}
+        metadata |= concluded
+        if not (metadata["doubt"] or metadata["held"]):
+            metadata["swept_at"] = clock.now().isoformat()
         listed = len(listing.ids)
     after = {key: buried(row) if key in purged or key in graves else row for key, row in after.items()}
     metadata["read_at"] = clock.now().isoformat()
@@ -168,19 +170,21 @@ async def _conclude(
     here, there = merge.store.url, metadata.get("store_url", merge.store.url)
     moved = here != there and bool(merge.before)
     remembered = {"read": "sweep", "doubt": listing.doubt, "held": ""}
-    live = len(known_live | {key for key, row in merge.before.items() if row.outcome.ok})
-    if listing.empty and live and not allow_removals:
+    met = {product_id(payload, store=merge.store) for payload in listing.payloads}
+    vanished = known_live | {key for key, row in merge.before.items() if row.outcome.ok}
+    vanished -= frozenset() if moved else met  # what was seen in the trash has left by evidence of its own
+    if listing.empty and vanished and not allow_removals:
         remembered["held"] = (
-            f"the shop lists no product, {live} are known: nothing is removed; if the shop is empty indeed, "
+            f"the shop lists no product, {len(vanished)} are known: none of them is removed; if the shop is empty indeed, "
             "run again with --allow-removals"
         )
-        return {key: awaiting_consent(row, remembered["held"]) for key, row in merge.before.items()}, remembered
+        after = merge.before if moved else merge.apply(seen, currency=metadata.get("currency", currency))
+        return {key: awaiting_consent(row, remembered["held"]) for key, row in after.items()}, remembered
     if listing.complete or moved or not metadata.get("cursor"):
         remembered["cursor"] = listing.cursor.isoformat()
     remembered |= {"currency": currency, **_settings(merge.store)}
     if not moved or allow_removals:
         gone = {key for key, row in merge.before.items() if is_gone(row)}
-        met = {product_id(payload, store=merge.store) for payload in listing.payloads}
         absent = sorted(((known_live | merge.before.keys()) - gone | met) - listing.ids)
         if listing.complete and absent:
             seen = await _ask_for(shop, absent, seen)

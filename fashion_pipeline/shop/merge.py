@@ -95,7 +95,7 @@ class Merge:
         }
         if not held:
             return dict(after), held
-        kept = {key: self._judged_again(row) for key, row in self.before.items()}
+        kept = {key: row if key in held else self._judged_again(row) for key, row in self.before.items()}
         same = {key for key, row in self.before.items() if row.outcome.ok} - held
         for key in after.keys() - same:
             if self.restarted.get(key) == self.now:

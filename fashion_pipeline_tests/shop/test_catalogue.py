@@ -276,14 +276,15 @@ async def test_a_shop_that_dies_while_it_is_asked(reader: Reader, model: ModelSh
 
 
 async def test_an_empty_listing(reader: Reader, model: ModelShop) -> None:
-    """An empty listing removes nothing without consent, and is asked about again by the next sweep."""
+    """Without consent only what is seen in the trash leaves; the rest is asked about again by each read."""
     ids = add_many(model, 3, modified=LONG_AGO)
     await reader.read()
     for product_id in ids[:2]:
         model.force_delete(product_id)
     model.trash(ids[2])
     counts = await reader.read(sweep=True)
-    assert (counts.left, counts.trashed) == (0, 0)
+    assert (counts.left, counts.trashed) == (1, 1)
+    assert "2 are known" in counts.held
     assert "--allow-removals" in counts.held
     assert reader.metadata["held"] == counts.held
     for sweep in (True, False):
@@ -292,6 +293,17 @@ async def test_an_empty_listing(reader: Reader, model: ModelShop) -> None:
     assert (await reader.read(sweep=True, allow_removals=True)).deleted == 2
     assert reader.metadata["held"] == ""
     assert reader.row(ids[2]).outcome.reasons == (Reason.TRASHED,)
+
+
+async def test_an_empty_listing_at_another_address(reader: Reader, model: ModelShop, make_store: MakeStore) -> None:
+    """There the trash is no evidence either: it may be another shop's."""
+    (product,) = add_many(model, 1, modified=LONG_AGO)
+    await reader.read()
+    reader.store = make_store(url="http://shop.example/atelier")
+    model.trash(product)
+    assert "1 are known" in (await reader.read()).held
+    assert reader.row(product).outcome.reasons == (Reason.AWAITING_CONSENT,)
+    assert (await reader.read(allow_removals=True)).trashed == 1
 
 
 async def test_an_empty_listing_moves_no_cursor(reader: Reader, model: ModelShop) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -121,6 +122,9 @@ def test_keep_live(store: Store, before: dict[str, Product]) -> None:
     assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (before, {"105"})
     renamed = merging.apply(Seen((payload | {"name": "x"},)), currency="EUR")
     assert merging.keep_live(renamed, {"105"}) == (renamed, set())
+    free = {"105": replace(before["105"], price_text="0", price=Decimal(0))}
+    merging = merge(store, free)
+    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (free, {"105"})
     rejected = {"105": replace(before["105"], outcome=renamed["105"].outcome, price_text="", price=None)}
     merging = merge(store, merge(store, rejected).apply(Seen(), currency="EUR"))
     assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set())[1] == set()
