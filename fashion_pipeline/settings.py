@@ -37,7 +37,7 @@ NO_STORES = "stores.yaml lists no store yet: add one under 'stores:', as docs/ow
 STORE_ID = re.compile(r"[a-z0-9-]+")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CRON = re.compile(
-    r"([\d*/,\s-]|sun|mon|tue|wed|thu|fri|sat|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)+", re.IGNORECASE
+    r"([\d*/,\sl-]|sun|mon|tue|wed|thu|fri|sat|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)+", re.IGNORECASE
 )
 _HOST = re.compile(r"[^\s/\\<>\"'{}|^`%\x00-\x20\x7f]+")
 _SECRET_KEYS = ("consumer_key", "consumer_secret")
@@ -73,7 +73,7 @@ def _cron(value: str) -> str:
     except CroniterError:  # malformed, or a day that no month has
         comes = False
     if not comes:
-        msg = f"{value!r} is not a cron expression of five fields, such as '0 3 * * *', that comes true some day"
+        msg = "is not a cron expression of five fields of numbers, names and * / , - L, such as '0 3 * * *'"
         raise ValueError(msg)
     return " ".join(fields)
 

@@ -67,7 +67,7 @@ class StoreHealth:
         refused, left, overdue: of these are refused; are to be tried again; and should have been
             tried more than an hour ago.
         read_at: when its shop was last read to the end; None: never, as far as is known.
-        swept_at: when it was last compared as a whole.
+        swept_at: when it was last compared as a whole, by a listing that was believed and acted on.
         history: of earlier days, the oldest first.
     """
 

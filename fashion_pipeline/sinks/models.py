@@ -194,8 +194,8 @@ async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: da
             f"{store_id} lacks {number:,} up-to-date points" for store_id, number in chosen.lacks.items()
         )
         msg = (
-            f"model {chosen.model} is not complete: {missing}; run these stores (a store that stays out of stores.yaml: "
-            "purge it), or --force it, and until they have run what is missing is not found, and what has left is"
+            f"model {chosen.model} is not complete: {missing}; run these stores, paused ones too (a store that stays "
+            "out of stores.yaml: purge it), or --force it, and until they have run what is missing is not found, and what has left is"
         )
         raise VectorStoreError(msg)
     with sinks.qdrant() as client:

@@ -205,14 +205,17 @@ def _look_at(
 ) -> frozenset[UUID]:
     """Look at a store's points in one collection, and return the products that have one."""
     if collection not in collections(client):
-        pictures = {point.sha256 for point in desired.points}
-        if lost := len(pictures) - len(sinks.home.vectors(found.fingerprint).find(pictures)):  # its model was dropped
+        places = sinks.home.vectors(found.fingerprint).find({point.sha256 for point in desired.points})
+        points = tuple(point for point in desired.points if point.sha256 in places)
+        if lost := len(desired.points) - len(points):
             found.drift.note(Kind.VECTOR_LOST, f"of model {found.fingerprint}", times=lost)
-            return frozenset(product.id for product in desired.products)
-        if desired.points:
-            found.drift.note(Kind.NO_COLLECTION, collection, times=len(desired.points))
-        found.parts.append(_Part(collection, desired.points, desired.points_digest, PointPlan(writes=desired.points)))
-        return frozenset(product.id for product in desired.products)
+        if points or not lost:  # else its model was dropped: a run embeds anew, and makes the collection
+            if points:
+                found.drift.note(Kind.NO_COLLECTION, collection, times=len(points))
+            found.parts.append(_Part(collection, points, desired.points_digest, PointPlan(writes=points)))
+        elif alias_target(client) is not None:  # readers see another model's
+            points = desired.points
+        return frozenset(point.product_id for point in points)
     points, digest, live = desired.points, desired.points_digest, _staying(store, found.staying)
     fingerprint = collection.removeprefix(PREFIX)
     stored = sinks.home.vectors(fingerprint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,11 +26,11 @@ async def purged_products(engine: AsyncEngine, store_id: str) -> frozenset[str]:
         async with engine.connect() as connection:
             rows = await connection.execute(select(tombstones).where(tombstones.c.store_id == store_id))
             known = {row.external_id: row.purged_at for row in rows}
-            left = await connection.scalar(
-                select(func.count()).select_from(products).where(products.c.store_id == store_id)
+            cut_off = _WHOLE_STORE in known and await connection.scalar(
+                select(exists().where(products.c.store_id == store_id))
             )
     if _WHOLE_STORE in known:
-        rest = f"; its purge was cut off: fashion-pipeline purge {store_id} finishes it" if left else ""
+        rest = f"; its purge was cut off: fashion-pipeline purge {store_id} finishes it" if cut_off else ""
         msg = (
             f"store {store_id} was purged on {known[_WHOLE_STORE]:%Y-%m-%d} and is not read any more: take it out of "
             f"stores.yaml, or let it come back with fashion-pipeline purge {store_id} --undo{rest}"

@@ -141,6 +141,18 @@ async def test_a_missing_digest_is_no_drift(kept: Kept) -> None:
     assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
 
 
+async def test_a_lost_collection_is_made_of_the_vectors_that_are_left(kept: Kept) -> None:
+    """A picture whose vector is lost too waits for a run; the others are searched again."""
+    with kept.sinks.qdrant() as client:
+        client.delete_collection(collection_name(FINGERPRINT))
+    kept.shop.vectors.forget([sha("1-0")])
+    look = await kept.reconcile()
+    assert look.before.counts == {"no_collection": 5, "vector_lost": 1}
+    assert look.left.counts == {"point_missing": 1}
+    with kept.sinks.qdrant() as client:
+        assert client.count(ALIAS).count == 5
+
+
 IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
     "a row without a point": (lambda client: client.delete(ALIAS, [point("1")]), {"point_missing": 1}),
     "a payload edited under its hash": (set_payload(title="x"), {"point_payload": 1}),
