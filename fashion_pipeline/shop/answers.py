@@ -200,7 +200,7 @@ def _title(reply: Reply) -> str:
 
 def _about_trouble(reply: Reply) -> str:
     """Say why a shop that is there cannot be read now, and what may be done about it."""
-    wait = reply.headers.get("retry-after", "")
+    wait = reply.headers.get("retry-after", "")[:20]
     pause = f" (it asks to wait {wait} s)" if wait.isdecimal() else ""
     if reply.status == 429:
         return f"its host limits how often it may be asked{pause}; a lower FASHION_CONNECTIONS_PER_HOST may help"
