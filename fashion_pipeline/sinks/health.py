@@ -10,12 +10,12 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.outcomes import LEFT, Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.sinks.outcomes import outcome_of
+from fashion_pipeline.sinks.postgres import remember, remembered
 from fashion_pipeline.sinks.schema import product_outcomes, sink_state
 from fashion_pipeline.sinks.trouble import explained
 
@@ -132,21 +132,14 @@ async def remember_run(
     """
     here = [told for told in outcomes if not told.has_left]
     today = Day(now.astimezone(UTC).date(), len(here), sum(told.status is Status.REJECTED for told in here))
-    of_store = (sink_state.c.store_id == store_id) & (sink_state.c.key == _HISTORY)
     with explained(engine.url):
         async with engine.begin() as connection:
-            known = _days(await connection.scalar(select(sink_state.c.value).where(of_store)))
+            known = _days(await remembered(connection, store_id, _HISTORY))
             days = [*(day for day in known if day.day < today.day), today][-DAYS:]
             written = json.dumps([[day.day.isoformat(), day.products, day.refused] for day in days])
             dates = {key: read[name] for key, name in _DATES.items() if name in read}
             for key, value in ({_HISTORY: written} | dates).items():
-                statement = insert(sink_state).values(store_id=store_id, key=key, value=value)
-                changed = statement.on_conflict_do_update(
-                    index_elements=["store_id", "key"],
-                    set_={"value": statement.excluded.value},
-                    where=sink_state.c.value != statement.excluded.value,
-                )
-                await connection.execute(changed)
+                await remember(connection, store_id, key, value)
 
 
 async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, StoreHealth]:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fashion_pipeline.errors import SettingsError, VectorStoreError
 from fashion_pipeline.sinks.alias import lacking
-from fashion_pipeline.sinks.postgres import live_counts
+from fashion_pipeline.sinks.postgres import live_counts, remember
 from fashion_pipeline.sinks.qdrant import PREFIX, alias_target, collection_name, collections, move_alias
 from fashion_pipeline.sinks.repair import Sinks
 from fashion_pipeline.sinks.schema import pipeline_state, sink_state
@@ -86,15 +86,9 @@ async def remember_shown(engine: AsyncEngine, fingerprint: str) -> None:
 
 async def remember_kept(engine: AsyncEngine, store_id: str, fingerprints: Collection[str]) -> None:
     """Remember into which models' collections a store's last run wrote: all others are behind."""
-    statement = insert(sink_state).values(store_id=store_id, key=_KEPT, value=json.dumps(sorted(fingerprints)))
-    changed = statement.on_conflict_do_update(
-        index_elements=["store_id", "key"],
-        set_={"value": statement.excluded.value},
-        where=sink_state.c.value != statement.excluded.value,
-    )
     with explained(engine.url):
         async with engine.begin() as connection:
-            await connection.execute(changed)
+            await remember(connection, store_id, _KEPT, json.dumps(sorted(fingerprints)))
 
 
 async def stores_behind(engine: AsyncEngine, fingerprint: str) -> frozenset[str]:
