@@ -1,6 +1,6 @@
 """Use the Dagster UI as people do, and take its pictures: the graph, a launch, its success, the contact sheet.
 
-    make ui                                   # in another terminal; ready when it prints the address
+    make ui                                   # in another terminal, before any demo; ready when it prints the address
     pip install playwright pillow
     python docs/img/ui.py --store atelier-nord
 
