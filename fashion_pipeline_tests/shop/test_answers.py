@@ -7,7 +7,8 @@ import pytest
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
 from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.answers import error_code, read_date, read_json, refusal
+from fashion_pipeline.shop.answers import error_code, not_json, read_date, read_json, refusal
+from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline_tests.shop.conftest import MakeStore
 from fashion_pipeline_tests.shop.recordings import recorded, replay
@@ -103,6 +104,22 @@ def test_keys_are_blanked(store: Store) -> None:
     body = json.dumps({"code": "rest_odd", "message": f"bad key {key}"}).encode()
     found = refusal(Reply(400, httpx.Headers(), body, store.url), store=store, path="products")
     assert "bad key ***" in str(found)
+
+
+def test_a_shop_steers_no_terminal(store: Store) -> None:
+    """Whatever it puts into a header or a field's name, messages stay printable, and short."""
+    hostile = "\x1b]0;x\x07\x1b[2J" + "A" * 50_000
+    page = Reply(200, httpx.Headers({"content-type": hostile}), b"{", store.url)
+    busy = Reply(429, httpx.Headers({"retry-after": "9" * 5_000}), b"", store.url)
+    with pytest.raises(ShopProtocolError, match="without a numeric id") as named:
+        product_id({hostile: 1}, store=store)
+    for error in (
+        not_json(page, ValueError("half an object"), store=store, path="products"),
+        refusal(busy, store=store, path="products"),
+        named.value,
+    ):
+        assert str(error).isprintable()
+        assert len(str(error)) < 700
 
 
 def test_only_woocommerce_says_deleted() -> None:
