@@ -227,9 +227,8 @@ class _Fetching:
             reply = await self.web.get(job.url, limits=self._limits, headers=headers, accept=_WHOLE.__contains__)
         except WebError as error:
             return error
-        except (
-            ValueError
-        ) as error:  # of a library, at what nobody has thought of: this picture's matter, not its store's
+        except ValueError as error:
+            # Of a library, at what nobody has thought of: this picture's matter, not its store's.
             url = redact(job.url)
             log.exception("%s cannot be fetched", url)
             msg = f"{url} made {type(error).__name__}: {printable(error)}; that is a mistake of ours: report it; it is tried again"

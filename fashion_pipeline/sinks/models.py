@@ -189,7 +189,8 @@ async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: da
         )
         msg = (
             f"model {chosen.model} is not complete: {missing}; run these stores, paused ones too (a store that stays "
-            "out of stores.yaml: purge it), or --force it, and until they have run what is missing is not found, and what has left is"
+            "out of stores.yaml: purge it), or --force it: until they have run what is missing is not found, and what has "
+            "left the shop still is"
         )
         raise VectorStoreError(msg)
     with sinks.qdrant() as client:
