@@ -8,11 +8,11 @@ from logging.config import fileConfig
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.migrate import MIGRATION_LOCK, VERSION_TABLE
-from fashion_pipeline.sinks.schema import metadata, sqlalchemy_url
-from fashion_pipeline.storage import Home
+from fashion_pipeline.sinks.postgres.migrate import MIGRATION_LOCK, VERSION_TABLE
+from fashion_pipeline.sinks.postgres.schema import metadata, sqlalchemy_url
+from fashion_pipeline.storage.home import Home
 
 
 def ours(name: str | None, kind: str, _parents: object) -> bool:

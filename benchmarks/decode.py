@@ -20,7 +20,7 @@ from fashion_pipeline.images.capacity import workers_for
 from fashion_pipeline.images.measure import measure
 from fashion_pipeline.images.worker import memory_bound
 from fashion_pipeline.images.workers import Decoders
-from fashion_pipeline.settings import Quality
+from fashion_pipeline.stores import Quality
 
 MAX_PIXELS = Quality.model_validate({}).max_pixels
 

@@ -99,7 +99,7 @@ def main() -> int:
 
 def cap(given: argparse.Namespace) -> int:
     """Return the most pixels that are decoded."""
-    from fashion_pipeline.settings import Quality
+    from fashion_pipeline.stores import Quality
 
     return int(given.max_pixels or Quality.model_validate({}).max_pixels)
 
@@ -114,7 +114,7 @@ def fuzz(given: argparse.Namespace) -> int:
         from fashion_pipeline.images import decode, formats, measure, quality, worker  # noqa: F401
     Image.preinit()
     warnings.simplefilter("ignore")
-    from fashion_pipeline.settings import Quality
+    from fashion_pipeline.stores import Quality
     from fashion_pipeline_tests.images.hostile import corpus
 
     seeds = given.child / "seeds"

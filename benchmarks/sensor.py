@@ -23,7 +23,7 @@ import yaml
 
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.automation import ingest_store
-from fashion_pipeline.defs.memory import News
+from fashion_pipeline.defs.cursors import News
 from fashion_pipeline.defs.resources import PARTITION_TAG
 from fashion_pipeline.defs.sensors import new_products
 from fashion_pipeline.demo.catalogue import environment, stores_yaml

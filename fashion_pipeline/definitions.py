@@ -4,7 +4,7 @@ import warnings
 
 import dagster as dg
 
-from fashion_pipeline.defs import assets, automation, health, repair, sensors
+from fashion_pipeline.defs import assets, automation, health, reconcile, sensors
 from fashion_pipeline.defs.io import tables
 from fashion_pipeline.defs.resources import RESOURCES
 
@@ -24,7 +24,7 @@ with warnings.catch_warnings():
 defs = dg.Definitions(
     assets=[*linked_assets, health.ALL_STORES],
     asset_checks=[health.all_stores],
-    jobs=[automation.ingest_store, repair.reconcile_store, health.health],
+    jobs=[automation.ingest_store, reconcile.reconcile_store, health.health],
     schedules=[*automation.sweep_schedules(), health.health_daily],
     sensors=[sensors.new_products, sensors.retry_due],
     resources={"tables": tables, **RESOURCES},

@@ -79,7 +79,7 @@ class Reason(StrEnum):
         return member
 
 
-LEFT = frozenset({Reason.TRASHED, Reason.DELETED, Reason.PURGED})
+GONE = frozenset({Reason.TRASHED, Reason.DELETED, Reason.PURGED})
 """Reasons of a product that the shop has no more, or that was purged here: it does not count as one of the shop's."""
 
 

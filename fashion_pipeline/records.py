@@ -80,7 +80,7 @@ class Product:
     outcome: Outcome = OK
 
 
-def buried(product: Product) -> Product:
+def redacted(product: Product) -> Product:
     """Return what is kept of a purged product: its id, and the dates by which the shop's listings are read."""
     return replace(
         product,
@@ -98,7 +98,7 @@ def buried(product: Product) -> Product:
     )
 
 
-def is_buried(product: Product) -> bool:
+def is_redacted(product: Product) -> bool:
     """Whether a product was purged."""
     return Reason.PURGED in product.outcome.reasons
 

@@ -31,15 +31,16 @@ import numpy as np
 import psycopg
 import uvicorn
 
-from fashion_pipeline.demo.api import app
-from fashion_pipeline.demo.shop import Key, ModelProduct, ModelShop
 from fashion_pipeline.embedding.load import find_checkpoint, load_encoder
 from fashion_pipeline.images.decode import PIXEL_SPEC
 from fashion_pipeline.images.quality import render_blob
-from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.local.postgres import embedded_postgres
+from fashion_pipeline.model_shop.api import app
+from fashion_pipeline.model_shop.shop import Key, ModelProduct, ModelShop
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.qdrant import ALIAS, vector_store
-from fashion_pipeline.storage import Home
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS
+from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.images.drawing import checks, encode, good
 from fashion_pipeline_tests.killed import PROGRAM
 from fashion_pipeline_tests.qdrant_server import QdrantServer

@@ -19,9 +19,9 @@ from sqlalchemy import make_url
 
 from fashion_pipeline.demo.stage import ModelServer, start_server
 from fashion_pipeline.embedding.tiny import make_tiny
-from fashion_pipeline.local import embedded_postgres
-from fashion_pipeline.sinks.migrate import migrate
-from fashion_pipeline.storage import Home
+from fashion_pipeline.local.postgres import embedded_postgres
+from fashion_pipeline.sinks.postgres.migrate import migrate
+from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.killed import PROGRAM
 from fashion_pipeline_tests.pipeline import Pipeline
 

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from fashion_pipeline.cli import main as command_line
+from fashion_pipeline.cli.main import main as command_line
 from fashion_pipeline.embedding.load import import_open_clip
 
 PROGRAM = ("-m", "fashion_pipeline_tests.killed")

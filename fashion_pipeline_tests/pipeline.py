@@ -19,15 +19,16 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import text
 
+from fashion_pipeline.cli.report import store_report
 from fashion_pipeline.defs.runs import StoreResult, run_store, sync_partitions
 from fashion_pipeline.demo.catalogue import environment, keys
 from fashion_pipeline.demo.stage import ModelServer
-from fashion_pipeline.report import store_report
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.outcomes import read_outcomes
-from fashion_pipeline.sinks.postgres import database
-from fashion_pipeline.sinks.qdrant import ALIAS, vector_store
-from fashion_pipeline.storage import Home
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS
+from fashion_pipeline.storage.home import Home
 
 
 @dataclass(frozen=True)

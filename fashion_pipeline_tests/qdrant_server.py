@@ -67,10 +67,10 @@ def serve(folder: Path, port: int) -> None:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    from fashion_pipeline.local import spare_flushes
+    from fashion_pipeline.local.qdrant import relax_sqlite_sync
 
     client = QdrantClient(path=str(folder))
-    spare_flushes(client)
+    relax_sqlite_sync(client)
     routes = _routes(client)
 
     async def answer(request: Request) -> JSONResponse:
@@ -88,7 +88,7 @@ def serve(folder: Path, port: int) -> None:
         except ValueError as error:
             return JSONResponse({"status": {"error": str(error)}}, 404 if "not found" in str(error) else 400)
         if name and not pattern.endswith("exists") and request.method != "GET":
-            spare_flushes(client)
+            relax_sqlite_sync(client)
         return JSONResponse({"status": "ok", "time": 0.0, "result": _plain(result)})
 
     every = ["GET", "PUT", "POST", "PATCH", "DELETE"]

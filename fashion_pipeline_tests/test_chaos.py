@@ -5,9 +5,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.qdrant import ALIAS, vector_store
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline_tests.chaos import Chaos
 
 

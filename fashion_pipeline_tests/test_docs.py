@@ -11,19 +11,20 @@ import dagster as dg
 import pytest
 import yaml
 
-from fashion_pipeline.cli import cli
+from fashion_pipeline.cli.main import cli
+from fashion_pipeline.cli.report import InSinks, store_report
 from fashion_pipeline.definitions import defs
+from fashion_pipeline.doctor.findings import Tried
 from fashion_pipeline.embedding.encode import EmbedCounts
 from fashion_pipeline.images.fetch import FetchCounts
 from fashion_pipeline.images.quality import JudgeCounts
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.report import InSinks, store_report
-from fashion_pipeline.settings import DEFAULT_SWEEP, Quality, Settings, Store
+from fashion_pipeline.settings import Settings
 from fashion_pipeline.shop.catalogue import ReadCounts
-from fashion_pipeline.shop.doctor.findings import Tried
 from fashion_pipeline.sinks.drift import Kind
-from fashion_pipeline.sinks.points import PointCounts
-from fashion_pipeline.sinks.postgres import RowCounts
+from fashion_pipeline.sinks.postgres.rows import RowCounts
+from fashion_pipeline.sinks.qdrant.points import PointCounts
+from fashion_pipeline.stores import DEFAULT_SWEEP, Quality, Store
 from fashion_pipeline_tests.sinks.tables import shop
 
 CHECKOUT = Path(__file__).parents[1]

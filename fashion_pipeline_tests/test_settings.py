@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fashion_pipeline.errors import SettingsError, StoresFileError
-from fashion_pipeline.settings import Quality, Settings, read_stores
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.stores import Quality, read_stores
 
 GOOD = """\
 stores:
@@ -192,4 +193,4 @@ def test_the_batch_size_is_a_number_or_auto(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_unknown_store_lists_the_known_ones(tmp_path: Path) -> None:
     """A mistyped store id is answered with the ids there are."""
     with pytest.raises(SettingsError, match="there are: atelier-nord"):
-        read_stores(write(tmp_path, GOOD), environment=ENVIRONMENT).need("atelier-sud")
+        read_stores(write(tmp_path, GOOD), environment=ENVIRONMENT).require("atelier-sud")

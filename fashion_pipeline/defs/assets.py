@@ -17,7 +17,7 @@ import dagster as dg
 
 from fashion_pipeline.defs import checks
 from fashion_pipeline.defs.io import TABLE, TableIOManager
-from fashion_pipeline.defs.metadata import column_schema, facts, standing
+from fashion_pipeline.defs.metadata import column_schema, outcome_metadata, run_metadata
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.defs.resources import (
     ImagesResource,
@@ -29,7 +29,7 @@ from fashion_pipeline.defs.resources import (
     home,
 )
 from fashion_pipeline.embedding.encode import embed_images
-from fashion_pipeline.embedding.sample import sample_vectors
+from fashion_pipeline.embedding.soundness import sample_vectors
 from fashion_pipeline.errors import ModelError, ShopError
 from fashion_pipeline.images.quality import judge_images, render_blob
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fashion_pipeline.shop.catalogue import ReadCounts
-    from fashion_pipeline.sinks.models import Model
+    from fashion_pipeline.sinks.rollout import Model
 
     Checked = dg.MaterializeResult[Any]
 else:
@@ -93,7 +93,7 @@ def raw_products(
         yield checks.shop_not_read(run.store.id, error)
         raise
     check = checks.listing_complete(run.store.id, counts)
-    yield _told(run, "raw_products", table, facts(counts, started=started, table=table), check)
+    yield _told(run, "raw_products", table, run_metadata(counts, started=started, table=table), check)
 
 
 @_table_asset(row=FetchedImage, reads=["raw_products"], kinds={"http"})
@@ -124,7 +124,7 @@ async def fetched_images(
             checkpoint=lambda partial: tables.checkpoint(context, partial),
             progress=run.progress("fetched_images"),
         )
-    metadata = facts(counts, started=started, table=table)
+    metadata = run_metadata(counts, started=started, table=table)
     if counts.fetched:  # a sheet costs two dozen decodes
         shown = [(sha256, False) for row in table.rows if (sha256 := row.shown_sha256)]
         metadata["pictures"] = _contact_sheet(shown, images=images, run=run)
@@ -158,7 +158,7 @@ def quality_passed(
         checkpoint=lambda partial: tables.checkpoint(context, partial),
         progress=run.progress("quality_passed"),
     )
-    metadata = facts(counts, started=started, table=table)
+    metadata = run_metadata(counts, started=started, table=table)
     if counts.decoded:
         judged = [(row.sha256, not row.outcome.ok) for row in table.rows]
         metadata["pictures"] = _contact_sheet(judged, images=images, run=run)
@@ -233,7 +233,7 @@ def embeddings(
     table = Table(table.rows, {**table.metadata, "model": model.checkpoint().name})
     sample = sample_vectors(table.rows, vectors=model.vectors(), fingerprint=table.metadata["fingerprint"])
     check = checks.vectors_sound(run.store.id, sample)
-    return _told(run, "embeddings", table, facts(counts, started=started, table=table), check)
+    return _told(run, "embeddings", table, run_metadata(counts, started=started, table=table), check)
 
 
 @_asset(
@@ -255,9 +255,9 @@ async def postgres_products(
     Decides which removals are held back for a person's consent, and publishes every product's
     outcome in ``product_outcomes``.
     """
-    from fashion_pipeline.sinks.health import remember_run
     from fashion_pipeline.sinks.outcomes import publish_outcomes
-    from fashion_pipeline.sinks.postgres import apply_rows
+    from fashion_pipeline.sinks.postgres.health import remember_run
+    from fashion_pipeline.sinks.postgres.rows import apply_rows
 
     started = time.monotonic()
     desired = desired_state(
@@ -294,7 +294,7 @@ async def postgres_products(
     run.outcomes_are_published()
     run.finished("postgres_products", items=len(desired.products), refused=len(counts.withheld))
     return dg.MaterializeResult(
-        metadata=facts(counts, started=started) | standing(desired.outcomes),
+        metadata=run_metadata(counts, started=started) | outcome_metadata(desired.outcomes),
         check_results=[
             checks.removals_held(run.store.id, raw_products, counts.withheld, desired.outcomes),
             checks.left_to_retry(run.store.id, desired.outcomes),
@@ -323,13 +323,13 @@ async def qdrant_points(
 
     Reads from PostgreSQL which rows are live, so that a removal held back there is held back here.
     """
-    from fashion_pipeline.sinks.alias import show_when_complete
-    from fashion_pipeline.sinks.models import Model, remember_kept, remember_shown, stores_behind, want
+    from fashion_pipeline.sinks.agreement import sample_sinks
     from fashion_pipeline.sinks.outcomes import mark_in_qdrant
-    from fashion_pipeline.sinks.points import apply_points, refresh_points
-    from fashion_pipeline.sinks.postgres import live_counts, live_ids
-    from fashion_pipeline.sinks.qdrant import PREFIX, alias_target, ensure_collection
-    from fashion_pipeline.sinks.sample import sample_sinks
+    from fashion_pipeline.sinks.postgres.queries import live_counts, live_ids
+    from fashion_pipeline.sinks.qdrant.alias import show_when_complete
+    from fashion_pipeline.sinks.qdrant.collections import PREFIX, alias_target, ensure_collection
+    from fashion_pipeline.sinks.qdrant.points import apply_points, refresh_points
+    from fashion_pipeline.sinks.rollout import Model, claim_rollout, remember_kept, remember_shown, stores_behind
 
     started = time.monotonic()
     fingerprint = embeddings.metadata["fingerprint"]
@@ -366,7 +366,9 @@ async def qdrant_points(
                     vectors=model.vectors(shown.removeprefix(PREFIX)),
                     full=run.sweep,
                 )
-            wanted = await want(engine, Model(fingerprint, embeddings.metadata.get("model", "")), model.chosen_at)
+            wanted = await claim_rollout(
+                engine, Model(fingerprint, embeddings.metadata.get("model", "")), model.chosen_at
+            )
             await remember_kept(
                 engine, run.store.id, {fingerprint, *([shown.removeprefix(PREFIX)] if shown is not None else [])}
             )
@@ -389,7 +391,7 @@ async def qdrant_points(
         await mark_in_qdrant(engine, store_id=run.store.id, present=counts.present)
     run.finished("qdrant_points", items=len(desired.points), refused=0)
     return dg.MaterializeResult(
-        metadata=facts(counts, started=started), check_results=[checks.sinks_agree(run.store.id, agreement)]
+        metadata=run_metadata(counts, started=started), check_results=[checks.sinks_agree(run.store.id, agreement)]
     )
 
 
@@ -403,8 +405,8 @@ async def _read_shop(
 ) -> "tuple[Table[Product], ReadCounts]":
     """Bring the products of the last run up to date, with what the sinks know of them."""
     from fashion_pipeline.shop.catalogue import read_catalogue
-    from fashion_pipeline.sinks.postgres import live_external_ids
-    from fashion_pipeline.sinks.tombstones import purged_products
+    from fashion_pipeline.sinks.postgres.queries import live_external_ids
+    from fashion_pipeline.sinks.postgres.tombstones import purged_products
 
     async with postgres.open() as engine:
         purged = await purged_products(engine, run.store.id)
@@ -443,7 +445,7 @@ def _told(
 
 
 async def _shown_model(postgres: PostgresResource) -> "Model | None":
-    from fashion_pipeline.sinks.models import shown_model
+    from fashion_pipeline.sinks.rollout import shown_model
 
     async with postgres.open() as engine:
         return await shown_model(engine)
@@ -451,8 +453,8 @@ async def _shown_model(postgres: PostgresResource) -> "Model | None":
 
 async def _first_seen(store_id: str, postgres: PostgresResource, qdrant: QdrantResource) -> dict[str, datetime]:
     """When each product was first seen, by the sinks: what survives the loss of every table."""
-    from fashion_pipeline.sinks.points import first_seen as first_seen_in_qdrant
-    from fashion_pipeline.sinks.postgres import first_seen
+    from fashion_pipeline.sinks.postgres.queries import first_seen
+    from fashion_pipeline.sinks.qdrant.points import first_seen as first_seen_in_qdrant
 
     async with postgres.open() as engine:
         known = await first_seen(engine, store_id)

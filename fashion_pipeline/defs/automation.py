@@ -8,7 +8,8 @@ import dagster as dg
 from fashion_pipeline.defs.assets import TABLE_ASSETS
 from fashion_pipeline.defs.resources import PARTITION_TAG
 from fashion_pipeline.errors import StoresFileError
-from fashion_pipeline.settings import DEFAULT_SWEEP, Settings, Store
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.stores import DEFAULT_SWEEP, Store
 
 SWEEP: dict[str, Any] = {"resources": {"run": {"config": {"sweep": True}}}}
 """The configuration of a run that compares the whole shop."""

@@ -13,12 +13,12 @@ from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.health import is_left
+from fashion_pipeline.sinks.postgres.health import needs_retry
 
 if TYPE_CHECKING:
-    from fashion_pipeline.embedding.sample import VectorSample
+    from fashion_pipeline.embedding.soundness import VectorSample
     from fashion_pipeline.shop.catalogue import ReadCounts
-    from fashion_pipeline.sinks.sample import Agreement
+    from fashion_pipeline.sinks.agreement import Agreement
 
 Cell = str | int | float | None
 
@@ -132,7 +132,7 @@ def removals_held(
 
 def left_to_retry(store_id: str, outcomes: Sequence[ProductOutcome]) -> dg.AssetCheckResult:
     """Count what is to be tried again, and show some of it."""
-    left = [told for told in outcomes if is_left(told)]
+    left = [told for told in outcomes if needs_retry(told)]
     problems = []
     if left:
         problems.append(

@@ -14,9 +14,10 @@ from croniter import croniter
 from fashion_pipeline.defs.checks import SAMPLE, Cell, sample, table, warn
 from fashion_pipeline.defs.resources import PostgresResource, QdrantResource
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline.settings import Settings, Store
+from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.health import StoreHealth
+from fashion_pipeline.sinks.postgres.health import StoreHealth
+from fashion_pipeline.stores import Store
 
 ALL_STORES = dg.AssetSpec(
     "all_stores",
@@ -68,10 +69,10 @@ def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[d
 async def _look(
     postgres: PostgresResource, qdrant: QdrantResource, now: datetime
 ) -> tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]:
-    from fashion_pipeline.sinks.health import left_products, store_health
-    from fashion_pipeline.sinks.points import primary_counts
-    from fashion_pipeline.sinks.postgres import live_counts
-    from fashion_pipeline.sinks.qdrant import ALIAS
+    from fashion_pipeline.sinks.postgres.health import left_products, store_health
+    from fashion_pipeline.sinks.postgres.queries import live_counts
+    from fashion_pipeline.sinks.qdrant.collections import ALIAS
+    from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     async with postgres.open() as engine:
         found = await store_health(engine, now=now)

@@ -9,7 +9,9 @@ from upath import UPath
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.records import TABLES, Table
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.storage import Home, read_table, set_aside, write_table
+from fashion_pipeline.storage.files import set_aside
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ def tally(outcomes: Iterable[Outcome | ProductOutcome]) -> dict[str, dict[str, i
     return {name: dict(found) for name, found in counted.items()}
 
 
-def facts(counts: Any, *, started: float, table: Table[Any] | None = None) -> dict[str, Any]:
+def run_metadata(counts: Any, *, started: float, table: Table[Any] | None = None) -> dict[str, Any]:
     """Return a materialization's metadata.
 
     Args:
@@ -57,7 +57,7 @@ def this_run(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, int]:
     }
 
 
-def standing(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:
+def outcome_metadata(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:
     """Return as metadata what stands for a store's products after this run."""
     return {"products": len(outcomes), **_tables(tally(outcomes))}
 

@@ -17,11 +17,17 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from fashion_pipeline.errors import FashionError, LockTimeout, SettingsError, WeightsUnavailable, WrongModel
-from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.outcomes import Clock, SystemClock
 from fashion_pipeline.records import TABLES, Table
-from fashion_pipeline.settings import Settings, Store
-from fashion_pipeline.storage import Blobs, Home, Pixels, Vectors, file_lock, read_table
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.storage.blobs import Blobs
+from fashion_pipeline.storage.files import file_lock
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.pixels import Pixels
+from fashion_pipeline.storage.tables import read_table
+from fashion_pipeline.storage.vectors import Vectors
+from fashion_pipeline.stores import Store
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -58,7 +64,7 @@ def postgres_url() -> Iterator[str]:
 @functools.cache
 def _migrate_once(url: str) -> None:
     """Bring the embedded database to this version; a configured one is migrated by its owner."""
-    from fashion_pipeline.sinks.migrate import migrate
+    from fashion_pipeline.sinks.postgres.migrate import migrate
 
     migrate(url)
 
@@ -79,26 +85,27 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["StoreRun"]:
         """Take the store's lock for as long as the run lasts; a second run of the store waits here."""
-        from fashion_pipeline.sinks.lock import store_lock
+        from fashion_pipeline.sinks.postgres.lock import store_lock
 
         store_id = context.run.tags.get(PARTITION_TAG) if context.run else None
         if store_id is None:
             yield self
             return
-        self._store = Settings.read().store_list().need(store_id)
+        self._store = Settings.read().store_list().require(store_id)
         self._outcomes_published = False
         with postgres_url() as url, store_lock(url, store_id):
             yield self
             if not self._outcomes_published:
-                asyncio.run(self._publish_how_far_it_came(url))
+                asyncio.run(self._publish_partial_outcomes(url))
 
-    async def _publish_how_far_it_came(self, url: str) -> None:
+    async def _publish_partial_outcomes(self, url: str) -> None:
         """Publish every product's outcome from the tables there are: a run that fails half-way tells too."""
         from fashion_pipeline.sinks.desired import desired_state
-        from fashion_pipeline.sinks.health import remember_run
         from fashion_pipeline.sinks.outcomes import publish_outcomes
-        from fashion_pipeline.sinks.postgres import apply_rows, database
-        from fashion_pipeline.sinks.tombstones import without_purged
+        from fashion_pipeline.sinks.postgres.engine import database
+        from fashion_pipeline.sinks.postgres.health import remember_run
+        from fashion_pipeline.sinks.postgres.rows import apply_rows
+        from fashion_pipeline.sinks.postgres.tombstones import without_purged
 
         try:
             tables = {
@@ -330,7 +337,7 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["AsyncEngine"]:
         """Open an engine on a database with this version's tables, checked to be this home's."""
-        from fashion_pipeline.sinks.postgres import database
+        from fashion_pipeline.sinks.postgres.engine import database
 
         with postgres_url() as url:
             async with database(url, home_id=home().id) as engine:
@@ -343,7 +350,7 @@ class QdrantResource(dg.ConfigurableResource["QdrantResource"]):
     @contextlib.contextmanager
     def open(self) -> "Iterator[QdrantClient]":
         """Open a client; in local mode it holds the lock, so keep it briefly."""
-        from fashion_pipeline.sinks.qdrant import vector_store
+        from fashion_pipeline.sinks.qdrant.client import vector_store
 
         with vector_store(Settings.read(), home()) as client:
             yield client

@@ -16,7 +16,8 @@ from fashion_pipeline.defs.metadata import SECONDS, this_run
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.errors import FashionError, SettingsError
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.storage import Home, make_directory, put
+from fashion_pipeline.storage.files import make_directory, put
+from fashion_pipeline.storage.home import Home
 
 PROCESS_TAG = "fashion_pipeline/process"
 

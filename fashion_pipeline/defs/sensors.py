@@ -16,18 +16,19 @@ from fashion_pipeline.defs.automation import (
     runnable,
     unfinished_stores,
 )
-from fashion_pipeline.defs.memory import Due, News, StoreNews
+from fashion_pipeline.defs.cursors import Due, News, StoreNews
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource, open_web
 from fashion_pipeline.outcomes import Clock, SystemClock
-from fashion_pipeline.settings import Settings, Store
-from fashion_pipeline.storage import digest
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.storage.files import digest
+from fashion_pipeline.stores import Store
 
 if TYPE_CHECKING:
     from fashion_pipeline.shop.news import Recent
     from fashion_pipeline.shop.poll import Answers
     from fashion_pipeline.shop.rest import Shop
-    from fashion_pipeline.sinks.health import DueProducts
+    from fashion_pipeline.sinks.postgres.health import DueProducts
 
 DEADLINE_S = 7.0
 """For the answers of all shops; with what comes before and after, a tick of 500 stores takes less than 10 s."""
@@ -236,7 +237,7 @@ def _nothing_due(due: "Mapping[str, DueProducts]") -> str:
 
 
 async def _due_stores(postgres: PostgresResource, now: datetime) -> "dict[str, DueProducts]":
-    from fashion_pipeline.sinks.health import due_stores
+    from fashion_pipeline.sinks.postgres.health import due_stores
 
     async with postgres.open() as engine:
         return await due_stores(engine, now=now)

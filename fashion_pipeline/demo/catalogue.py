@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fashion_pipeline.demo.pictures import COLOURS, FABRICS, KINDS, PATTERNS, Garment, Picture, picture_file
-from fashion_pipeline.demo.shop import Key, ModelShop
+from fashion_pipeline.demo.media import COLOURS, FABRICS, KINDS, PATTERNS, Garment, Picture, picture_file
+from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.outcomes import Reason
 
 PRODUCTS = 70

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from fashion_pipeline.demo.pictures import COLOURS, Garment
+from fashion_pipeline.demo.media import COLOURS, Garment
 from fashion_pipeline.demo.silhouettes import OUTLINES, Pen
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import uvicorn
 
-from fashion_pipeline.demo.api import app
 from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, model_shops
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.demo.stage import PORT_TAKEN
-from fashion_pipeline.demo.wire import protocol
+from fashion_pipeline.model_shop.api import app
+from fashion_pipeline.model_shop.shop import ModelShop
+from fashion_pipeline.model_shop.wire import protocol
 
 
 class _Server(uvicorn.Server):

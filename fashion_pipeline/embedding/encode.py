@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
 from fashion_pipeline.outcomes import Clock, Reason, failed
 from fashion_pipeline.records import EmbeddedImage, Table
-from fashion_pipeline.storage import Vectors
+from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:
     import numpy as np

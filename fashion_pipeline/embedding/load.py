@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import ModelError, WeightsUnavailable, WrongModel
 from fashion_pipeline.records import VECTOR_SIZE
-from fashion_pipeline.storage import Home, put, sha256_hex
+from fashion_pipeline.storage.files import put, sha256_hex
+from fashion_pipeline.storage.home import Home
 
 if TYPE_CHECKING:
     import torch

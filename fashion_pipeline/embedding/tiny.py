@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fashion_pipeline.storage import file_lock
+from fashion_pipeline.storage.files import file_lock
 
 CONFIG = {
     "model_cfg": {

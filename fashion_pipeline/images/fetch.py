@@ -22,8 +22,8 @@ from fashion_pipeline.images.jobs import Host, Job, by_host
 from fashion_pipeline.images.plan import Picture, Step, next_step, pictures_of
 from fashion_pipeline.outcomes import Clock, Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
-from fashion_pipeline.settings import Store
-from fashion_pipeline.storage import Blobs
+from fashion_pipeline.storage.blobs import Blobs
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import printable, redact
 

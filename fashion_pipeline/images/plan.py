@@ -9,7 +9,7 @@ from enum import Enum
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 
 REVALIDATED_WITHIN = timedelta(days=7)
 """On sweeps, every picture is asked for again at least this often: a seventh each night."""

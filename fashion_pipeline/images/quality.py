@@ -22,8 +22,9 @@ from fashion_pipeline.images.worker import memory_bound
 from fashion_pipeline.images.workers import Decoders, decoders
 from fashion_pipeline.outcomes import OK, Clock, Outcome, Reason, Status, failed, rejected
 from fashion_pipeline.records import JudgedImage, Table
-from fashion_pipeline.settings import Quality
-from fashion_pipeline.storage import Blobs, Pixels
+from fashion_pipeline.storage.blobs import Blobs
+from fashion_pipeline.storage.pixels import Pixels
+from fashion_pipeline.stores import Quality
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
 from fashion_pipeline.images.thumbnail import encode_within
 from fashion_pipeline.images.workers import decoders
-from fashion_pipeline.storage import Blobs
+from fashion_pipeline.storage.blobs import Blobs
 
 if TYPE_CHECKING:
     from PIL import Image

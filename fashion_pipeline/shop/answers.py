@@ -23,7 +23,7 @@ from fashion_pipeline.errors import (
     WebError,
 )
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline.web.guard import printable, redact
 from fashion_pipeline.web.replies import retry_after_s

@@ -14,7 +14,7 @@ import httpx
 from oauthlib import oauth1
 from pydantic import SecretStr
 
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 
 # At DEBUG the one writes the key, the other whole headers: Link repeats both keys where they stood in the query.
 for _library in ("oauthlib", "httpcore"):

@@ -15,8 +15,7 @@ from typing import Protocol
 
 from fashion_pipeline.errors import ShopError, ShopUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
-from fashion_pipeline.records import Product, Table, buried, is_buried
-from fashion_pipeline.settings import Store
+from fashion_pipeline.records import Product, Table, is_redacted, redacted
 from fashion_pipeline.shop.merge import Merge, Seen, awaiting_consent, is_gone
 from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.shop.read import read_changes
@@ -24,6 +23,7 @@ from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, at_once
 from fashion_pipeline.shop.sweep import Listing, Progress
 from fashion_pipeline.shop.sweep import sweep as read_everything
 from fashion_pipeline.shop.variations import VariationPages, read_variations
+from fashion_pipeline.stores import Store
 
 _MOST_UNAVAILABLE = 5
 
@@ -114,7 +114,7 @@ async def read_catalogue(
     """
     metadata = dict(previous.metadata) if previous else {}
     before = {row.external_id: row for row in previous.rows} if previous else {}
-    graves = {key for key, row in before.items() if is_buried(row)}
+    tombstoned = {key for key, row in before.items() if is_redacted(row)}
     merge = Merge(
         store=store,
         before=before,
@@ -148,7 +148,7 @@ async def read_catalogue(
         if not (metadata["doubt"] or metadata["held"]):
             metadata["swept_at"] = clock.now().isoformat()
         listed = len(listing.ids)
-    after = {key: buried(row) if key in purged or key in graves else row for key, row in after.items()}
+    after = {key: redacted(row) if key in purged or key in tombstoned else row for key, row in after.items()}
     metadata["read_at"] = clock.now().isoformat()
     metadata["restarted"] = json.dumps({key: at.isoformat() for key, at in merge.restarted.items()})
     table = Table(tuple(sorted(after.values(), key=_in_order)), metadata)

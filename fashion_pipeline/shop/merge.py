@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fashion_pipeline.outcomes import Outcome, Reason, Status, failed, rejected
-from fashion_pipeline.records import Product, is_buried
-from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.pictures import NO_VARIATIONS, Variations
+from fashion_pipeline.records import Product, is_redacted
+from fashion_pipeline.shop.gallery import NO_VARIATIONS, Variations
 from fashion_pipeline.shop.product import gate, parse, product_id
 from fashion_pipeline.shop.rest import Payload
+from fashion_pipeline.stores import Store
 
 _UNPUBLISHED = frozenset({"draft", "pending", "future", "auto-draft"})
 
@@ -173,7 +173,7 @@ def awaiting_consent(row: Product, detail: str) -> Product:
 
 def is_gone(row: Product) -> bool:
     """Whether the shop has said that it has the product no more, or it was purged here."""
-    return Reason.DELETED in row.outcome.reasons or is_buried(row)
+    return Reason.DELETED in row.outcome.reasons or is_redacted(row)
 
 
 def _marked(outcome: Outcome, wait: Outcome) -> Outcome:

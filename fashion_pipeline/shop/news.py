@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.pictures import read_gmt
+from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.rest import Pages, Params, Payload
 
 _ONE_SECOND = timedelta(seconds=1)

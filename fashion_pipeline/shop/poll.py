@@ -13,9 +13,9 @@ from datetime import datetime
 
 from fashion_pipeline.errors import FashionError, ShopError, without_store
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.news import Recent, recent_changes
 from fashion_pipeline.shop.rest import Pages
+from fashion_pipeline.stores import Store
 
 AT_ONCE = 256
 """Shops asked at a time: each holds a socket, and a process may usually open 1,024 files."""

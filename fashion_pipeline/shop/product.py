@@ -18,15 +18,8 @@ from typing import Any
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Image, Product
-from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.pictures import (
-    NO_VARIATIONS,
-    UNSTORABLE,
-    Variations,
-    own_images,
-    read_gmt,
-    with_variations,
-)
+from fashion_pipeline.shop.gallery import NO_VARIATIONS, UNSTORABLE, Variations, own_images, read_gmt, with_variations
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.guard import printable
 
 FIELDS = (

@@ -15,7 +15,7 @@ from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.shop.product import FIELDS, product_id
 from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, at_once
-from fashion_pipeline.shop.slide import Row, Slide
+from fashion_pipeline.shop.slide import ModifiedListing, Row
 
 OVERLAP = timedelta(minutes=15)
 """How far a cursor stays behind the shop's clock: a scheduled product is published by cron, late, and keeps its date."""
@@ -69,11 +69,11 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     def is_news(external_id: str, row: Row, now: datetime) -> bool:
         return _is_news(row, known.get(external_id), since=last_read - _SETTLED, until=max(now, last_read) + _SETTLED)
 
-    live = Slide(shop, "any", cursor, known, is_news)
+    live = ModifiedListing(shop, "any", cursor, known, is_news)
     now = await live.read(clock)
     if now < last_read - _MOST_SKEW:
         return None
-    trash = Slide(shop, "trash", cursor, known, is_news)
+    trash = ModifiedListing(shop, "trash", cursor, known, is_news)
     await trash.read(clock)
     again = {key for key, product in known.items() if _is_to_be_asked_again(product, clock.now())}
     due = {key for key, product in known.items() if _is_due(product, now)}

@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, WebError
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.answers import (
     INVALID_ID,
     asked,
@@ -28,6 +27,7 @@ from fashion_pipeline.shop.answers import (
 )
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.product import FIELDS
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Reply, Web
 
 PER_PAGE = 100

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.pictures import read_gmt
+from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.shop.rest import Page, Pages
 
@@ -36,7 +36,7 @@ IsNews = Callable[[str, Row, datetime], bool]
 """Whether a row listed under an id is news, at the shop's present time."""
 
 
-class Slide:
+class ModifiedListing:
     """The sliding listing of one status.
 
     Attributes:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.pictures import read_gmt
+from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.product import FIELDS, product_id
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, at_once

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from fashion_pipeline.errors import ShopError, ShopUnavailable
-from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.pictures import MOST_PICTURES, Variations
+from fashion_pipeline.shop.gallery import MOST_PICTURES, Variations
 from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.shop.rest import Page, Params, Payload, at_once
+from fashion_pipeline.stores import Store
 
 _FIELDS = "id,status,image"
 _OF_A_PICTURE = ("id", "src", "date_modified_gmt")

@@ -16,10 +16,11 @@ from functools import cached_property
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fashion_pipeline.outcomes import LEFT, OK, Outcome, Reason, Status
+from fashion_pipeline.outcomes import GONE, OK, Outcome, Reason, Status
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
-from fashion_pipeline.settings import Store
-from fashion_pipeline.storage import Place, digest, sha256_hex
+from fashion_pipeline.storage.files import digest, sha256_hex
+from fashion_pipeline.storage.vectors import VectorRef
+from fashion_pipeline.stores import Store
 
 NAMESPACE = uuid5(NAMESPACE_URL, "fashion-pipeline")
 """Every id of this pipeline is made from this one; changing it would make every product a new one."""
@@ -40,7 +41,7 @@ class DesiredPoint:
 
     point_id: UUID
     product_id: UUID
-    place: Place
+    place: VectorRef
     sha256: str
     payload: Mapping[str, Any]
     point_hash: str
@@ -102,9 +103,9 @@ class ProductOutcome:
     in_qdrant: bool = False
 
     @property
-    def has_left(self) -> bool:
+    def is_gone(self) -> bool:
         """Whether the product is gone, and nobody is waited for to agree to that."""
-        return bool(LEFT & set(self.reasons)) and Reason.AWAITING_CONSENT not in self.reasons
+        return bool(GONE & set(self.reasons)) and Reason.AWAITING_CONSENT not in self.reasons
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class _Progress:
     stage: str
     outcome: Outcome
     sha256: str | None = None
-    place: Place | None = None
+    place: VectorRef | None = None
     fetched: FetchedImage | None = None
     told: Outcome = OK
     stale: bool = False
@@ -216,7 +217,7 @@ class _Decision:
             outcome = _waiting("its picture has no vector yet") if embedded is None else embedded.outcome
             return _Progress("embeddings", outcome, sha256)
         stale = fetched.stale or sha256 != fetched.shown_sha256
-        return _Progress(FINAL_STAGE, OK, sha256, Place(embedded.part, embedded.index), fetched, told, stale)
+        return _Progress(FINAL_STAGE, OK, sha256, VectorRef(embedded.part, embedded.index), fetched, told, stale)
 
     def _stand_in(self, fetched: FetchedImage) -> JudgedImage | None:
         """Return the bytes shown before those that cannot be judged for the moment, if these passed."""

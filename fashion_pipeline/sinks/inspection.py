@@ -16,15 +16,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.errors import DamagedFile
-from fashion_pipeline.sinks.bulk import copy_into
 from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredPoint
 from fashion_pipeline.sinks.drift import Drift, Kind
-from fashion_pipeline.sinks.points import DIGEST, anchor, applied_point, scroll
-from fashion_pipeline.sinks.postgres import ROWS_DIGEST, count_live, free_ids, remembered, removals_of, row_values
-from fashion_pipeline.sinks.reconcile import AppliedPoint, PointId, PointPlan, Removals
-from fashion_pipeline.sinks.schema import products
-from fashion_pipeline.sinks.trouble import explained
-from fashion_pipeline.storage import Vectors
+from fashion_pipeline.sinks.plan import AppliedPoint, PointId, PointPlan, Removals
+from fashion_pipeline.sinks.postgres.bulk import copy_into
+from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.queries import count_live
+from fashion_pipeline.sinks.postgres.rows import free_ids, removals_of, row_values
+from fashion_pipeline.sinks.postgres.schema import products
+from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remembered
+from fashion_pipeline.sinks.qdrant.points import DIGEST, anchor, applied_point, scroll
+from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -57,7 +59,7 @@ async def inspect_rows(
                    ELSE p.id IS NULL OR p.archived_at IS NOT NULL OR ({theirs}) IS DISTINCT FROM ({wanted}) END
         ORDER BY external_id
     """  # noqa: S608
-    with explained(engine.url):
+    with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
             live = await count_live(connection, store_id)
             await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(row_values, desired.products))

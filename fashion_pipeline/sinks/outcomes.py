@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.bulk import copy_into
 from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.reconcile import await_consent
-from fashion_pipeline.sinks.schema import product_outcomes
-from fashion_pipeline.sinks.trouble import explained
+from fashion_pipeline.sinks.plan import await_consent
+from fashion_pipeline.sinks.postgres.bulk import copy_into
+from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.schema import product_outcomes
 
 _OUTCOME_FIELDS = tuple(name for name in ProductOutcome.__dataclass_fields__ if name != "in_qdrant")
 
@@ -52,7 +52,7 @@ async def publish_outcomes(
         WHERE o.external_id IS NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
         ON CONFLICT (store_id, external_id) DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at
     """  # noqa: S608
-    with explained(engine.url):
+    with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
             rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
             await copy_into(connection, "desired_outcomes", product_outcomes, names, rows)
@@ -76,7 +76,7 @@ async def publish_outcome(engine: AsyncEngine, outcome: ProductOutcome, *, now: 
     values |= {"status": outcome.status.value, "reasons": [reason.value for reason in outcome.reasons]}
     statement = insert(product_outcomes).values(**values, updated_at=now)
     kept = {name: statement.excluded[name] for name in (*values, "updated_at")}
-    with explained(engine.url):
+    with translate(engine.url):
         async with engine.begin() as connection:
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=["store_id", "external_id"], set_=kept)
@@ -87,7 +87,7 @@ async def mark_in_qdrant(
     engine: AsyncEngine, *, store_id: str, present: Collection[UUID], dry_run: bool = False
 ) -> int:
     """Write which products have a point; return how many outcomes that changes, or in a dry run would change."""
-    with explained(engine.url):
+    with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
             rows = ({"product_id": identity} for identity in present)
             await copy_into(connection, "present_points", product_outcomes, ["product_id"], rows)
@@ -115,7 +115,7 @@ async def read_outcomes(
     statement = select(product_outcomes).where(product_outcomes.c.store_id == store_id)
     if external_id is not None:
         statement = statement.where(product_outcomes.c.external_id == external_id)
-    with explained(engine.url):
+    with translate(engine.url):
         async with engine.connect() as connection:
             rows = (await connection.execute(statement.order_by(product_outcomes.c.external_id))).mappings().all()
     return tuple(outcome_of(row) for row in rows)

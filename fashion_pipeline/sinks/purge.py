@@ -14,15 +14,16 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.records import TABLES, Product, Table, buried, is_buried
-from fashion_pipeline.references import names, referred, stores_with_tables
+from fashion_pipeline.records import TABLES, Product, Table, is_redacted, redacted
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcome
-from fashion_pipeline.sinks.points import has_points, purge_points
-from fashion_pipeline.sinks.postgres import has_row, purge_rows
-from fashion_pipeline.sinks.repair import Sinks
-from fashion_pipeline.sinks.tombstones import set_tombstone
-from fashion_pipeline.storage import Home, read_table, write_table
+from fashion_pipeline.sinks.postgres.queries import has_row, purge_rows
+from fashion_pipeline.sinks.postgres.tombstones import set_tombstone
+from fashion_pipeline.sinks.qdrant.points import has_points, purge_points
+from fashion_pipeline.sinks.reconcile import Sinks
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.references import names, referred, stores_with_tables
+from fashion_pipeline.storage.tables import read_table, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,11 @@ async def is_known(sinks: Sinks, store_id: str, external_id: str) -> bool:
         return has_points(client, product_id(store_id, external_id))
 
 
-async def exhume(sinks: Sinks, store_id: str, external_id: str) -> bool:
+async def restore(sinks: Sinks, store_id: str, external_id: str) -> bool:
     """Let the next sweep find a purged product as if it were new; return whether it was buried."""
     path = sinks.home.table("raw_products", store_id)
     table: Table[Product] = read_table(path, Product) or Table(())
-    rows = tuple(row for row in table.rows if row.external_id != external_id or not is_buried(row))
+    rows = tuple(row for row in table.rows if row.external_id != external_id or not is_redacted(row))
     if len(rows) == len(table.rows):
         return False
     write_table(path, Table(rows, table.metadata), Product)
@@ -120,7 +121,7 @@ def _left(rows: Iterable[Any], external_id: str, gone: Collection[str]) -> Itera
     """Return a table's rows without a product's; of the product itself, what is kept of it."""
     for row in rows:
         if isinstance(row, Product):
-            yield buried(row) if row.external_id == external_id else row
+            yield redacted(row) if row.external_id == external_id else row
         elif getattr(row, "external_id", None) != external_id and getattr(row, "sha256", None) not in gone:
             yield row
 

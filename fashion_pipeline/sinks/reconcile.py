@@ -1,194 +1,296 @@
-"""The difference between what the sinks should hold and what they hold. Deciding only; nothing is read or written."""
+"""Bringing both sinks back to what a store's tables say; the shop is not asked.
+
+What is wrong is looked for first, and named. Repairing is what a run does at its end, without the
+run: rows in one transaction, then points, then a second look that must find nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, hash_of, product_id
-from fashion_pipeline.storage import Place
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-FREE_REMOVALS = 3
-"""So many removals in seven days never need consent."""
+from fashion_pipeline.records import TABLES, Table
+from fashion_pipeline.sinks.desired import Desired, DesiredPoint, desired_state, product_id
+from fashion_pipeline.sinks.drift import Drift, Kind
+from fashion_pipeline.sinks.inspection import inspect_points, inspect_rows
+from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes
+from fashion_pipeline.sinks.plan import PointPlan, Removals, points_for_live_model
+from fashion_pipeline.sinks.postgres.queries import live_counts
+from fashion_pipeline.sinks.postgres.rows import apply_rows
+from fashion_pipeline.sinks.postgres.tombstones import without_purged
+from fashion_pipeline.sinks.qdrant.collections import (
+    PREFIX,
+    alias_target,
+    check_owner,
+    collection_name,
+    collections,
+    ensure_collection,
+    move_alias,
+)
+from fashion_pipeline.sinks.qdrant.points import (
+    carry_out,
+    delete_points,
+    read_points,
+    set_digest,
+    shown_digest,
+    store_points,
+    strays,
+)
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table
+from fashion_pipeline.stores import Store
 
-FREE_SHARE = 0.2
-"""Nor does this share of a store's rows."""
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
-
-@dataclass(frozen=True, slots=True)
-class Removals:
-    """What becomes of live rows that are not desired any more; external ids.
-
-    Attributes:
-        archived: those that leave.
-        withheld: those that stay until a person agrees.
-        kept: those that stay because nothing speaks against them: their picture fails for the
-            moment, or the shop does not let them be read.
-    """
-
-    archived: frozenset[str] = frozenset()
-    withheld: frozenset[str] = frozenset()
-    kept: frozenset[str] = frozenset()
-
-
-def guard_removals(
-    leaving: Collection[str],
-    outcomes: Iterable[ProductOutcome],
-    *,
-    live: int,
-    recently_archived: int,
-    allow: bool,
-) -> Removals:
-    """Let a product leave on evidence about itself, unless so many leave at once that it looks like a mistake.
-
-    Args:
-        leaving: live rows that are not desired any more.
-        outcomes: what became of the store's products. A refusal is evidence; a failure is not. A
-            product without an outcome, as after the loss of a table, waits for a person.
-        live: rows live now, the leaving ones included.
-        recently_archived: rows archived within the last seven days, without consent; they count
-            as removals, and as rows the store had.
-        allow: whether a person has agreed.
-    """
-    told = {outcome.external_id: _is_evidence(outcome) for outcome in outcomes}
-    unknown = frozenset(leaving) - told.keys()
-    refused = frozenset(external_id for external_id in leaving if told.get(external_id))
-    kept = frozenset(leaving) - refused - unknown
-    limit = max(FREE_REMOVALS, int(FREE_SHARE * (live + recently_archived)))
-    if allow:
-        return Removals(archived=refused | unknown, kept=kept)
-    if len(refused) + recently_archived <= limit:
-        return Removals(archived=refused, withheld=unknown, kept=kept)
-    return Removals(withheld=refused | unknown, kept=kept)
-
-
-def _is_evidence(outcome: ProductOutcome) -> bool:
-    """Whether an outcome speaks against its product; that the shop hides it at present does not."""
-    return outcome.status is Status.REJECTED and set(outcome.reasons) != {Reason.UNREADABLE}
-
-
-def await_consent(
-    outcomes: Iterable[ProductOutcome], withheld: Collection[str], *, store_id: str
-) -> tuple[ProductOutcome, ...]:
-    """Say of the products that were held back that they wait for a person."""
-    waiting = set(withheld)
-    told = []
-    for outcome in outcomes:
-        if outcome.external_id in waiting:
-            waiting.discard(outcome.external_id)
-            told.append(replace(outcome, reasons=(Reason.AWAITING_CONSENT, *outcome.reasons)))
-        else:
-            told.append(outcome)
-    told += [
-        ProductOutcome(
-            store_id=store_id,
-            external_id=external_id,
-            product_id=product_id(store_id, external_id),
-            title="",
-            stage=FINAL_STAGE,
-            status=Status.REJECTED,
-            reasons=(Reason.AWAITING_CONSENT,),
-            detail="the shop's table does not know it any more",
-        )
-        for external_id in sorted(waiting)
-    ]
-    return tuple(told)
-
-
-PointId = UUID | int
-"""A point's id in Qdrant: ours are UUIDs, a stranger's may be numbers."""
+OpenQdrant = Callable[[], AbstractContextManager["QdrantClient"]]
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedPoint:
-    """What Qdrant holds of one point, as far as it is compared; None where its payload lacks it."""
+class Sinks:
+    """Where a store is kept: its home, PostgreSQL, and a way to open Qdrant briefly."""
 
-    point_id: PointId
-    product_id: str | None
-    sha256: str | None
-    fingerprint: str | None
-    point_hash: str | None
+    home: Home
+    engine: AsyncEngine
+    open_qdrant: OpenQdrant
+
+    @contextmanager
+    def qdrant(self) -> Iterator[QdrantClient]:
+        """Open Qdrant; what it holds of another home is none of ours to compare, repair or remove.
+
+        Raises:
+            CollectionMismatch: a collection belongs to another home.
+        """
+        with self.open_qdrant() as client:
+            check_owner(client, self.home.id)
+            yield client
 
 
 @dataclass(frozen=True, slots=True)
-class PointPlan:
-    """What it takes to make one store's points right.
+class Reconciled:
+    """What was wrong with a store, and where it was repaired, what is left of it."""
 
-    Attributes:
-        writes: points to send whole, with their vector.
-        payloads: points whose vector stands and whose payload changes.
-        deletes: ids of points to delete.
-    """
-
-    writes: tuple[DesiredPoint, ...] = ()
-    payloads: tuple[DesiredPoint, ...] = ()
-    deletes: tuple[PointId, ...] = ()
+    before: Drift
+    after: Drift | None = None
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.writes or self.payloads or self.deletes)
+    def left(self) -> Drift:
+        """What is wrong now."""
+        return self.before if self.after is None else self.after
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``reconcile --json`` says of the store."""
+        return {**self.before.as_json(), "left": None if self.after is None else dict(self.after.counts)}
 
 
-def plan_points(
-    desired: Sequence[DesiredPoint], applied: Mapping[PointId, AppliedPoint], *, live: Collection[UUID]
-) -> PointPlan:
-    """Compare one store's points with what Qdrant holds of it.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one collection should hold of a store, and what it takes."""
+
+    collection: str
+    points: Sequence[DesiredPoint]
+    digest: str
+    plan: PointPlan
+
+
+@dataclass(slots=True)
+class _Found:
+    """One look at a store: what is wrong, what should be, and what it takes."""
+
+    drift: Drift = field(default_factory=Drift)
+    desired: Desired | None = None
+    fingerprint: str = ""
+    staying: Removals = field(default_factory=Removals)
+    parts: list[_Part] = field(default_factory=list)
+    present: frozenset[UUID] = frozenset()
+
+
+async def inspect_store(
+    sinks: Sinks, store: Store, *, now: datetime, vectors: bool = False, allow_removals: bool = False
+) -> Drift:
+    """Return what is wrong in both sinks with one store; nothing is changed.
+
+    The caller holds the store's lock, or takes into account that a run may be under way.
 
     Args:
-        live: ids of the store's live rows in PostgreSQL. A point of a product that is not desired
-            stays while its row does, because its removal may be waiting for consent.
+        vectors: also read every vector back, 768 numbers for each point.
+
+    Raises:
+        DamagedFile: a table cannot be read.
+        StorePurged: it was purged, and some of it is left: purge it again.
+        DatabaseError, VectorStoreError: a sink cannot be asked.
     """
-    writes, payloads = [], []
-    for point in desired:
-        there = applied.get(point.point_id)
-        if there is None or (there.sha256, there.fingerprint) != (point.sha256, point.payload["fingerprint"]):
-            writes.append(point)
-        elif there.point_hash != point.point_hash:
-            payloads.append(point)
-    wanted = {point.point_id for point in desired}
-    products = {str(point.product_id) for point in desired}
-    kept = {str(identity) for identity in live} - products
-    deletes = (
-        point_id for point_id, there in applied.items() if point_id not in wanted and there.product_id not in kept
-    )
-    return PointPlan(tuple(writes), tuple(payloads), tuple(sorted(deletes, key=str)))
+    return (await _look(sinks, store, now=now, vectors=vectors, allow_removals=allow_removals)).drift
 
 
-def as_shown(
-    desired: Sequence[DesiredPoint],
-    applied: Mapping[PointId, AppliedPoint],
+async def reconcile_store(
+    sinks: Sinks,
+    store: Store,
     *,
-    fingerprint: str,
-    places: Mapping[str, Place],
-) -> tuple[DesiredPoint, ...]:
-    """Return what the collection of another model should hold while readers still see it.
+    now: datetime,
+    repair: bool,
+    vectors: bool = True,
+    allow_removals: bool = False,
+) -> Reconciled:
+    """Look at a store's part of both sinks, and with ``repair`` put it right and look again.
 
-    Where that model has no vector of a picture, its point keeps the picture it has, marked stale; a
-    product that is new has none there.
+    The caller holds the store's lock. Removals beyond the bound stay until ``allow_removals``.
+
+    Raises:
+        DamagedFile: a table, or a vector that has to be sent, cannot be read.
+        StorePurged: as ``inspect_store``.
+        DatabaseError, VectorStoreError: a sink cannot be asked, or refuses.
+    """
+    found = await _look(sinks, store, now=now, vectors=vectors, allow_removals=allow_removals)
+    if not repair or not found.drift or found.desired is None:
+        return Reconciled(found.drift)
+    await _repair(sinks, store, found, found.desired, now=now, allow_removals=allow_removals)
+    return Reconciled(found.drift, await inspect_store(sinks, store, now=now, vectors=vectors))
+
+
+async def _look(sinks: Sinks, store: Store, *, now: datetime, vectors: bool, allow_removals: bool) -> _Found:
+    found = _Found()
+    tables = {asset: read_table(sinks.home.table(asset, store.id), row) for asset, row in TABLES.items()}
+    if missing := sorted(asset for asset, table in tables.items() if table is None):
+        rows = (await live_counts(sinks.engine)).get(store.id, 0)
+        with sinks.qdrant() as client:
+            points = store_points(client, store.id)
+        if rows or points:
+            found.drift.note(Kind.NO_TABLES, ", ".join(missing), times=max(rows, points))
+        return found
+    tables["raw_products"] = await without_purged(sinks.engine, store.id, tables["raw_products"] or Table(()))
+    found.fingerprint = tables["embeddings"].metadata.get("fingerprint", "")  # type: ignore[union-attr]
+    found.desired = desired = _desired(store, tables, found.fingerprint)
+    found.staying = await inspect_rows(
+        sinks.engine, store_id=store.id, desired=desired, now=now, drift=found.drift, allow_removals=allow_removals
+    )
+    told = await publish_outcomes(
+        sinks.engine,
+        store_id=store.id,
+        outcomes=desired.outcomes,
+        withheld=found.staying.withheld,
+        now=now,
+        dry_run=True,
+    )
+    if told:
+        found.drift.note(Kind.OUTCOME_WRONG, f"{told} rows", times=told)
+    collection = collection_name(found.fingerprint)
+    with sinks.qdrant() as client:
+        look = partial(_look_at, client, sinks, store, found=found, desired=desired, vectors=vectors)
+        found.present = look(collection=collection)
+        shown = alias_target(client)
+        if shown is not None and shown != collection:
+            look(collection=shown)
+    if not told and all(part.plan.empty for part in found.parts):  # else both follow from what was noted
+        told = await mark_in_qdrant(sinks.engine, store_id=store.id, present=found.present, dry_run=True)
+        if told:
+            found.drift.note(Kind.OUTCOME_WRONG, f"in_qdrant of {told} rows", times=told)
+    return found
+
+
+def _look_at(
+    client: QdrantClient,
+    sinks: Sinks,
+    store: Store,
+    *,
+    found: _Found,
+    desired: Desired,
+    collection: str,
+    vectors: bool,
+) -> frozenset[UUID]:
+    """Look at a store's points in one collection, and return the products that have one."""
+    if collection not in collections(client):
+        places = sinks.home.vectors(found.fingerprint).find({point.sha256 for point in desired.points})
+        points = tuple(point for point in desired.points if point.sha256 in places)
+        if lost := len(desired.points) - len(points):
+            found.drift.note(Kind.VECTOR_LOST, f"of model {found.fingerprint}", times=lost)
+        if points or not lost:  # else its model was dropped: a run embeds anew, and makes the collection
+            if points:
+                found.drift.note(Kind.NO_COLLECTION, collection, times=len(points))
+            found.parts.append(_Part(collection, points, desired.points_digest, PointPlan(writes=points)))
+        elif alias_target(client) is not None:  # readers see another model's
+            points = desired.points
+        return frozenset(point.product_id for point in points)
+    points, digest, live = desired.points, desired.points_digest, _staying(store, found.staying)
+    fingerprint = collection.removeprefix(PREFIX)
+    stored = sinks.home.vectors(fingerprint)
+    if fingerprint != found.fingerprint:  # readers still see another model's
+        places = stored.find([point.sha256 for point in points])
+        applied = read_points(client, collection, store.id)
+        digest = shown_digest(points, collection=collection, live=live, places=places)
+        points = points_for_live_model(points, applied, fingerprint=fingerprint, places=places)
+    plan, present = inspect_points(
+        client,
+        collection=collection,
+        store_id=store.id,
+        desired=points,
+        digest=digest,
+        live=live,
+        known=[outcome.product_id for outcome in desired.outcomes],
+        vectors=stored if vectors else None,
+        drift=found.drift,
+    )
+    found.parts.append(_Part(collection, points, digest, plan))
+    return present
+
+
+def _desired(store: Store, tables: Mapping[str, Table[Any] | None], fingerprint: str) -> Desired:
+    nothing: Table[Any] = Table(())
+    return desired_state(
+        store=store,
+        products=tables["raw_products"] or nothing,
+        images=tables["fetched_images"] or nothing,
+        judged=tables["quality_passed"] or nothing,
+        embedded=tables["embeddings"] or nothing,
+        fingerprint=fingerprint,
+    )
+
+
+def _staying(store: Store, removals: Removals) -> frozenset[UUID]:
+    return frozenset(product_id(store.id, external_id) for external_id in removals.withheld | removals.kept)
+
+
+async def _repair(
+    sinks: Sinks, store: Store, found: _Found, desired: Desired, *, now: datetime, allow_removals: bool
+) -> None:
+    counts = await apply_rows(
+        sinks.engine, store_id=store.id, desired=desired, now=now, full=True, allow_removals=allow_removals
+    )
+    await publish_outcomes(
+        sinks.engine, store_id=store.id, outcomes=desired.outcomes, withheld=counts.withheld, now=now
+    )
+    with sinks.qdrant() as client:
+        for part in found.parts:
+            fingerprint = part.collection.removeprefix(PREFIX)
+            collection = ensure_collection(client, fingerprint, home_id=sinks.home.id)
+            vectors = sinks.home.vectors(fingerprint)
+            carry_out(client, part.plan, collection=collection, store_id=store.id, vectors=vectors)
+            if store_points(client, store.id, collection) == len(part.points):
+                set_digest(client, collection, store.id, part.digest)
+        collection = collection_name(found.fingerprint)
+        if alias_target(client) is None and collection in collections(client):
+            move_alias(client, collection)
+    await mark_in_qdrant(sinks.engine, store_id=store.id, present=found.present)
+
+
+def inspect_strays(client: QdrantClient, known: Collection[str], *, repair: bool) -> Drift:
+    """Return the points of our collections whose store nothing knows, and with ``repair`` delete them.
 
     Args:
-        desired: the store's points, with vectors of the model that is being built.
-        places: where the other model's vectors lie.
+        known: ids of the stores in ``stores.yaml``, and of those with rows or tables.
     """
-    shown: list[DesiredPoint] = []
-    for point in desired:
-        payload = {**point.payload, "fingerprint": fingerprint}
-        sha256: str | None = point.sha256
-        if sha256 not in places:
-            there = applied.get(point.point_id)
-            sha256 = None if there is None or there.fingerprint != fingerprint else there.sha256
-            payload |= {"image_sha256": sha256, "stale": True}
-        if sha256 is None:
-            continue
-        point_hash = hash_of(payload)
-        place = places.get(sha256, _NOWHERE)
-        payload["point_hash"] = point_hash
-        shown.append(replace(point, place=place, sha256=sha256, payload=payload, point_hash=point_hash))
-    return tuple(shown)
-
-
-_NOWHERE = Place("", -1)
-"""Of a vector that is in Qdrant only."""
+    drift = Drift()
+    for collection in collections(client):
+        found = list(strays(client, collection, known))
+        for point_id in found:
+            drift.note(Kind.POINT_STRAY, point_id)
+        if repair:
+            delete_points(client, collection, found)
+    return drift

@@ -26,7 +26,7 @@ from fashion_pipeline.web.guard import Guard, Target, printable, redact
 from fashion_pipeline.web.pinned import ADDRESSES
 from fashion_pipeline.web.repeat import Try, repeating
 from fashion_pipeline.web.replies import Limits, Reply, read_body, refusal, usable
-from fashion_pipeline.web.turns import Turns
+from fashion_pipeline.web.turns import HostLimiter
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
 
@@ -79,7 +79,7 @@ class Web:
         self.connections_per_host = connections_per_host
         self._connections = Connections(at_once=connections_per_host, ca_file=ca_file, transport=transport)
         self._judged: dict[tuple[str, str, int], tuple[datetime, tuple[str, ...]]] = {}
-        self._turns: dict[str, Turns] = {}
+        self._turns: dict[str, HostLimiter] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,7 +148,7 @@ class Web:
     async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None, left_s: float) -> Try:
         """Wait for a turn at the host, make one exchange, and say what its status means."""
         url = redact(target.url)
-        turns = self._turns.setdefault(target.host, Turns(at_once=self.connections_per_host, clock=self._clock))
+        turns = self._turns.setdefault(target.host, HostLimiter(at_once=self.connections_per_host, clock=self._clock))
         loop = asyncio.get_running_loop()
         async with turns.one() as begun:
             started = loop.time()

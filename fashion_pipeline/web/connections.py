@@ -21,7 +21,7 @@ MOST_ORIGINS = 32
 
 
 @dataclass(slots=True)
-class _Line:
+class _Pool:
     """The connections to one origin, and how many requests use them now."""
 
     transport: httpx.AsyncBaseTransport
@@ -42,7 +42,7 @@ class Connections:
         self._at_once = at_once
         self._ca_file = ca_file
         self._transport = transport
-        self._lines: dict[tuple[str, str, int], _Line] = {}  # the longest unused first
+        self._lines: dict[tuple[str, str, int], _Pool] = {}  # the longest unused first
 
     @contextlib.asynccontextmanager
     async def of(self, target: Target) -> AsyncIterator[PinnedTransport]:
@@ -70,7 +70,7 @@ class Connections:
         if self._transport is not None:
             await self._transport.aclose()
 
-    def _opened(self) -> _Line:
+    def _opened(self) -> _Pool:
         transport = self._transport or httpx.AsyncHTTPTransport(
             verify=ssl_context(self._ca_file),
             trust_env=False,
@@ -80,9 +80,9 @@ class Connections:
                 keepalive_expiry=KEEP_ALIVE_S,
             ),
         )
-        return _Line(transport, PinnedTransport(transport))
+        return _Pool(transport, PinnedTransport(transport))
 
-    async def _close(self, line: _Line) -> None:
+    async def _close(self, line: _Pool) -> None:
         if line.transport is not self._transport:
             await line.transport.aclose()
 

@@ -23,7 +23,7 @@ import httpx
 
 from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """From a host name and a port to its addresses as text; raises ``OSError`` where there are none."""

@@ -17,7 +17,7 @@ _BUSY = frozenset({429, 503})
 _LONGEST_OWN_PAUSE_S = 8.0
 
 
-class Turns:
+class HostLimiter:
     """The budget of one host name, shared by everything that asks it, and the pause it needs.
 
     A pause that the host asked for (Retry-After) is kept. Where it says 429 or 503 and no more, the

@@ -14,7 +14,7 @@ import pytest
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.assets import TABLE_ASSETS
 from fashion_pipeline.defs.runs import instance, run_store
-from fashion_pipeline.demo.pictures import Garment, Picture, picture_file
+from fashion_pipeline.demo.media import Garment, Picture, picture_file
 from fashion_pipeline.settings import Settings
 from fashion_pipeline_tests.conftest import Kill
 from fashion_pipeline_tests.pipeline import Pipeline

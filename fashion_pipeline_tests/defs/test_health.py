@@ -11,9 +11,9 @@ from sqlalchemy import text
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
-from fashion_pipeline.sinks.health import remember_run
 from fashion_pipeline.sinks.outcomes import publish_outcomes
-from fashion_pipeline.sinks.postgres import database
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.postgres.health import remember_run
 from fashion_pipeline_tests.pipeline import Pipeline
 
 CHECKS = {"stores_read", "stores_listed", "stores_left_to_retry", "stores_refuse_as_usual", "stores_agree"}

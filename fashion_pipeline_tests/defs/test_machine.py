@@ -23,7 +23,8 @@ ROOM = 2_000_000
 
 HOLD = """
 import sys
-from fashion_pipeline.storage import Home, file_lock
+from fashion_pipeline.storage.files import file_lock
+from fashion_pipeline.storage.home import Home
 with file_lock(Home(sys.argv[1]).lock("model-auto"), timeout_s=0, what="the model's turn"):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.qdrant import ALIAS, alias_target, vector_store
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target
 from fashion_pipeline_tests.conftest import Make
 from fashion_pipeline_tests.images.drawing import good
 from fashion_pipeline_tests.pipeline import Pipeline, at_progress

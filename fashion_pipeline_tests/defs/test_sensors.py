@@ -16,15 +16,15 @@ import uvicorn
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs import sensors
 from fashion_pipeline.defs.automation import SWEEP, unfinished_stores
-from fashion_pipeline.defs.memory import Due, News
+from fashion_pipeline.defs.cursors import Due, News
 from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource
 from fashion_pipeline.defs.sensors import MOST_REQUESTS, new_products, retry_due
-from fashion_pipeline.demo.api import app
 from fashion_pipeline.demo.catalogue import environment, model_shops, stores_yaml
+from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcomes
-from fashion_pipeline.sinks.postgres import database
+from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline_tests.pipeline import Pipeline
 
 JOB = defs.resolve_job_def("ingest_store")

@@ -18,9 +18,10 @@ from sqlalchemy import text
 from fashion_pipeline.images import quality
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.postgres import database
-from fashion_pipeline.sinks.qdrant import ALIAS, alias_target, vector_store
-from fashion_pipeline.sinks.search import search
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target
+from fashion_pipeline.sinks.qdrant.search import search
 from fashion_pipeline_tests.conftest import Make, Server
 from fashion_pipeline_tests.images.misbehaving import PROGRAM as MISBEHAVING
 from fashion_pipeline_tests.images.misbehaving import Misdeed, misbehaving

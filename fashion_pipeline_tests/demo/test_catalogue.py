@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fashion_pipeline.demo.catalogue import PRODUCTS, SPECIALS, STORES, environment, model_shops, specials, stores_yaml
-from fashion_pipeline.demo.payload import product_payload
-from fashion_pipeline.demo.shop import ModelShop
-from fashion_pipeline.settings import read_stores
-from fashion_pipeline_tests.demo.test_pictures import passes
+from fashion_pipeline.model_shop.payload import product_payload
+from fashion_pipeline.model_shop.shop import ModelShop
+from fashion_pipeline.stores import read_stores
+from fashion_pipeline_tests.demo.test_media import passes
 
 ORIGIN = "http://127.0.0.1:8123"
 

@@ -13,7 +13,8 @@ from fashion_pipeline.embedding.encode import Encoder, embed_images
 from fashion_pipeline.errors import DamagedFile, DecoderFailed
 from fashion_pipeline.outcomes import Reason, Status, SystemClock
 from fashion_pipeline.records import EmbeddedImage, Table
-from fashion_pipeline.storage import Home, Vectors
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.vectors import Vectors
 
 
 class Tower(torch.nn.Module):

@@ -11,7 +11,7 @@ import pytest
 from fashion_pipeline.embedding.load import CONFIG_FILE, Checkpoint, find_checkpoint, load_encoder
 from fashion_pipeline.embedding.tiny import CONFIG, make_tiny
 from fashion_pipeline.errors import ModelError, WeightsUnavailable, WrongModel
-from fashion_pipeline.storage import Home
+from fashion_pipeline.storage.home import Home
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def test_the_fingerprint_follows_weights_config_and_pixels(
 def test_finding_a_checkpoint_does_not_import_torch(checkpoint_directory: Path, tmp_path: Path) -> None:
     """A run in which nothing has to be embedded does not pay for torch."""
     program = (
-        "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage import Home; "
+        "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage.home import Home; "
         "find_checkpoint(sys.argv[1], home=Home(sys.argv[2]), pixel_spec='s'); "
         "assert not {'torch', 'open_clip', 'pyarrow'} & set(sys.modules)"
     )
@@ -156,7 +156,7 @@ def test_a_name_of_another_form_is_refused(home: Home, model: str) -> None:
 def test_an_unreachable_hub_says_what_to_set(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a hub and without a cache the message names the way around."""
     program = (
-        "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage import Home; "
+        "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage.home import Home; "
         "find_checkpoint('hf-hub:Marqo/marqo-fashionSigLIP', home=Home(sys.argv[1]), pixel_spec='s')"
     )
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from fashion_pipeline.outcomes import OK, Outcome
 from fashion_pipeline.records import FetchedImage, Image, Product
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 from fashion_pipeline_tests.clock import MONDAY
 
 

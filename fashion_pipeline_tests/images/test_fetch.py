@@ -12,7 +12,9 @@ from fashion_pipeline.images.fetch import FetchCounts, fetch_images, fetch_one
 from fashion_pipeline.images.jobs import GIVEN_UP_AFTER
 from fashion_pipeline.outcomes import Reason, Status, rejected
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
-from fashion_pipeline.storage import Home, read_table, sha256_hex, write_table
+from fashion_pipeline.storage.files import sha256_hex
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import MONDAY, HandClock

@@ -11,7 +11,9 @@ from fashion_pipeline.images import fetch
 from fashion_pipeline.images.fetch import fetch_images, fetch_one
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import FetchedImage, Table
-from fashion_pipeline.storage import Home, read_table, sha256_hex, write_table
+from fashion_pipeline.storage.files import sha256_hex
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock

@@ -10,8 +10,9 @@ from fashion_pipeline.images.formats import ALLOWED
 from fashion_pipeline.images.quality import judge_images
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import JudgedImage
-from fashion_pipeline.settings import Quality
-from fashion_pipeline.storage import Home, sha256_hex
+from fashion_pipeline.storage.files import sha256_hex
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.stores import Quality
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.hostile import corpus
 from fashion_pipeline_tests.images.hostile.case import Case

@@ -16,8 +16,10 @@ from fashion_pipeline.images.quality import JudgeCounts, judge, judge_images, me
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import JudgedImage, Table
-from fashion_pipeline.settings import Quality
-from fashion_pipeline.storage import Home, read_table, sha256_hex, write_table
+from fashion_pipeline.storage.files import sha256_hex
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table, write_table
+from fashion_pipeline.stores import Quality
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.drawing import checks, encode, good, png
 from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving

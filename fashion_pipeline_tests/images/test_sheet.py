@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fashion_pipeline.images.sheet import Tile, contact_sheet, sheet_markdown, spread
-from fashion_pipeline.storage import Home
+from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.images.drawing import checks, encode, png
 
 PIXELS = 10**6

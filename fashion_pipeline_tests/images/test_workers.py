@@ -18,7 +18,7 @@ from fashion_pipeline.images.measure import measure
 from fashion_pipeline.images.worker import memory_bound
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.settings import Quality
+from fashion_pipeline.stores import Quality
 from fashion_pipeline_tests.images.drawing import checks, encode, good, png
 from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving
 

@@ -9,10 +9,10 @@ import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 
-from fashion_pipeline.demo.api import app
-from fashion_pipeline.demo.shop import Key, ModelShop, ShopClock
-from fashion_pipeline.settings import Store
+from fashion_pipeline.model_shop.api import app
+from fashion_pipeline.model_shop.shop import Key, ModelShop, ShopClock
 from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 

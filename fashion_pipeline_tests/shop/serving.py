@@ -19,10 +19,10 @@ import uvicorn
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fashion_pipeline.cli import cli
-from fashion_pipeline.demo.api import app
-from fashion_pipeline.demo.shop import Key, ModelShop
-from fashion_pipeline.demo.wire import protocol
+from fashion_pipeline.cli.main import cli
+from fashion_pipeline.model_shop.api import app
+from fashion_pipeline.model_shop.shop import Key, ModelShop
+from fashion_pipeline.model_shop.wire import protocol
 
 KEY = Key("ck_a_key_of_the_test", "cs_a_secret_of_the_test")
 

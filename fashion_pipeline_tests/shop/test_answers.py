@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.answers import error_code, not_json, read_date, read_json, refusal
 from fashion_pipeline.shop.product import product_id
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline_tests.shop.conftest import MakeStore
 from fashion_pipeline_tests.shop.recordings import recorded, replay

@@ -10,18 +10,18 @@ import httpx
 import pytest
 from oauthlib import oauth1
 
-from fashion_pipeline.demo.faults import strips_authorization, unaware_of_https
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopAuthError
-from fashion_pipeline.settings import Store
+from fashion_pipeline.model_shop.faults import strips_authorization, unaware_of_https
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import Params, Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.shop.conftest import MakeStore, StoppedClock
 
 if TYPE_CHECKING:
-    from fashion_pipeline.demo.shop import Fault
+    from fashion_pipeline.model_shop.shop import Fault
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-WP-Total: 0\r\nContent-Length: 2\r\n\r\n[]"
 

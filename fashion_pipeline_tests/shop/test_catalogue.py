@@ -8,16 +8,16 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopError, ShopUnavailable
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import OK, Outcome, Reason, Status
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.catalogue import ReadCounts, read_catalogue
 from fashion_pipeline.shop.news import recent_changes
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Shop
-from fashion_pipeline.storage import read_table, write_table
+from fashion_pipeline.storage.tables import read_table, write_table
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many, web_of
 from fashion_pipeline_tests.shop.recordings import replay

@@ -10,13 +10,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopError
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.catalogue import read_catalogue
 from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many
 

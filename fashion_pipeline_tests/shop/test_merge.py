@@ -10,8 +10,8 @@ import pytest
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import Product
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.merge import Merge, Seen
+from fashion_pipeline.stores import Store
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.news import recent_changes
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopUnavailable
-from fashion_pipeline.settings import Store
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.poll import poll
 from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import Product
-from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.pictures import read_gmt
+from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.product import parse, plain_text, read_price
+from fashion_pipeline.stores import Store
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body, product_names
 

@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopProtocolError
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Product
 from fashion_pipeline.shop.product import FIELDS, parse

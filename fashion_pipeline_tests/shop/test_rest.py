@@ -10,11 +10,11 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.demo.shop import Key, ModelShop
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
-from fashion_pipeline.settings import Store
+from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, at_once, read_total
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply, Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body, replay

@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopProtocolError, ShopUnavailable
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Page, Params, Shop

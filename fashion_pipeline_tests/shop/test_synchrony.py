@@ -35,7 +35,7 @@ def test_the_oracle_is_independent() -> None:
     """What a shop shows is told by code that imports nothing of the reader's."""
     tree = ast.walk(ast.parse(Path(oracle.__file__).read_text("utf-8")))
     imported = [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
-    assert [name for name in imported if name.startswith("fashion_pipeline")] == ["fashion_pipeline.demo.shop"]
+    assert [name for name in imported if name.startswith("fashion_pipeline")] == ["fashion_pipeline.model_shop.shop"]
 
 
 def change(kind: str, place: int = 0, value: int = 0) -> Change:

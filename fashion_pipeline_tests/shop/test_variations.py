@@ -10,13 +10,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.demo.shop import ModelShop
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Image, Product
-from fashion_pipeline.settings import Store
-from fashion_pipeline.shop.pictures import MOST_PICTURES, Variations, own_images, with_variations
+from fashion_pipeline.shop.gallery import MOST_PICTURES, Variations, own_images, with_variations
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.shop.variations import read_variations
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many
 from fashion_pipeline_tests.shop.recordings import body, replay

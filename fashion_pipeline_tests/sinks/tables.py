@@ -15,9 +15,11 @@ from upath import UPath
 
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
-from fashion_pipeline.settings import Store
 from fashion_pipeline.sinks.desired import Desired, desired_state
-from fashion_pipeline.storage import Home, Place, Vectors, write_table
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import write_table
+from fashion_pipeline.storage.vectors import VectorRef, Vectors
+from fashion_pipeline.stores import Store
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FINGERPRINT = "f" * 16
@@ -87,7 +89,7 @@ class Shop:
     older: dict[str, tuple[str, ...]] = field(default_factory=dict)
     fetched: dict[str, Outcome] = field(default_factory=dict)
     judged: dict[str, Outcome] = field(default_factory=dict)
-    embedded: dict[str, Place] = field(default_factory=dict)
+    embedded: dict[str, VectorRef] = field(default_factory=dict)
 
     def add(self, *products: Product) -> Shop:
         """Put products in, new or changed."""

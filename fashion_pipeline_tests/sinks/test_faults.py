@@ -16,16 +16,19 @@ import pytest
 from sqlalchemy import make_url
 
 from fashion_pipeline.errors import DatabaseError, DatabaseUnavailable, VectorStoreError, VectorStoreUnavailable
-from fashion_pipeline.local import embedded_postgres
+from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks import points as sink_points
 from fashion_pipeline.sinks.desired import Desired, DesiredProduct
-from fashion_pipeline.sinks.migrate import migrate
-from fashion_pipeline.sinks.points import apply_points, read_points
-from fashion_pipeline.sinks.postgres import RowCounts, apply_rows, database, live_counts
-from fashion_pipeline.sinks.qdrant import collection_name, ensure_collection, vector_store
-from fashion_pipeline.sinks.trouble import explained
-from fashion_pipeline.storage import Home
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.migrate import migrate
+from fashion_pipeline.sinks.postgres.queries import live_counts
+from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
+from fashion_pipeline.sinks.qdrant import points as sink_points
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import collection_name, ensure_collection
+from fashion_pipeline.sinks.qdrant.points import apply_points, read_points
+from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 from fashion_pipeline_tests.sinks.tables import NOW, Shop, product, shop
 from fashion_pipeline_tests.wire import dying
@@ -83,7 +86,7 @@ def test_what_the_database_complains_of_is_told_apart(
     error: psycopg.Error, kind: type[DatabaseError], words: str
 ) -> None:
     """A full disk is not a server that is down, and neither is a statement that is wrong."""
-    with pytest.raises(kind, match=words) as told, explained(make_url("postgresql://u:s3cret@db.example/shop")):
+    with pytest.raises(kind, match=words) as told, translate(make_url("postgresql://u:s3cret@db.example/shop")):
         raise error
     assert type(told.value) is kind
     assert "s3cret" not in str(told.value)

@@ -13,19 +13,23 @@ import pytest
 from sqlalchemy import text
 
 from fashion_pipeline.errors import DamagedFile, StorePurged, VectorStoreUnavailable
-from fashion_pipeline.local import local_qdrant
+from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import read_outcomes
-from fashion_pipeline.sinks.points import purge_points
-from fashion_pipeline.sinks.postgres import RowCounts, apply_rows, database, purge_rows
-from fashion_pipeline.sinks.purge import Purged, exhume, is_known, purge_product, purge_store
-from fashion_pipeline.sinks.qdrant import ALIAS, ensure_collection, vector_store
-from fashion_pipeline.sinks.repair import Sinks, inspect_store, reconcile_store
-from fashion_pipeline.sinks.tombstones import lift_tombstone, purged_products, purged_stores, set_tombstone
-from fashion_pipeline.storage import Home, read_table
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.postgres.queries import purge_rows
+from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
+from fashion_pipeline.sinks.postgres.tombstones import lift_tombstone, purged_products, purged_stores, set_tombstone
+from fashion_pipeline.sinks.purge import Purged, is_known, purge_product, purge_store, restore
+from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection
+from fashion_pipeline.sinks.qdrant.points import purge_points
+from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.tables import read_table
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
 
 if TYPE_CHECKING:
@@ -193,10 +197,10 @@ async def test_tombstones_stand_until_they_are_lifted(sinks: Sinks) -> None:
 
 async def test_what_is_exhumed_is_as_if_it_had_never_been_seen(sinks: Sinks) -> None:
     """Only what is buried can be; the next sweep then finds it new."""
-    assert not await exhume(sinks, NORTH, "1")
+    assert not await restore(sinks, NORTH, "1")
     await purge_product(sinks, NORTH, "1", now=NOW)
     assert await is_known(sinks, NORTH, "1")
-    assert await exhume(sinks, NORTH, "1")
+    assert await restore(sinks, NORTH, "1")
     assert [row.external_id for row in _products(sinks.home)] == ["2", "3", "4"]
     assert not await is_known(sinks, NORTH, "99")
 

@@ -1,166 +1,285 @@
-"""The difference, and the guard over removals."""
+"""Drift: every kind is named, changes nothing while it is only looked at, and is repaired."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sqlalchemy import text
 
-from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import ProductOutcome, product_id
-from fashion_pipeline.sinks.reconcile import (
-    AppliedPoint,
-    PointId,
-    PointPlan,
-    Removals,
-    as_shown,
-    await_consent,
-    guard_removals,
-    plan_points,
-)
-from fashion_pipeline.storage import Place
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, sha, shop
+from fashion_pipeline.errors import CollectionMismatch
+from fashion_pipeline.local.qdrant import local_qdrant
+from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.sinks.desired import product_id
+from fashion_pipeline.sinks.drift import SAMPLE, Kind
+from fashion_pipeline.sinks.outcomes import read_outcomes
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target, collection_name
+from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_store, inspect_strays, reconcile_store
+from fashion_pipeline.storage.home import Home
+from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
-def trashed(external_ids: Iterable[str]) -> list[ProductOutcome]:
-    """Return what becomes of products that the shop has moved to the trash."""
-    return [
-        ProductOutcome(
-            store_id="atelier-nord",
-            external_id=external_id,
-            product_id=product_id("atelier-nord", external_id),
-            title="Coat",
-            stage="raw_products",
-            status=Status.REJECTED,
-            reasons=(Reason.TRASHED,),
-        )
-        for external_id in external_ids
-    ]
+STORE = "atelier-nord"
+LATER = NOW + timedelta(hours=1)
+COLLECTION = collection_name(FINGERPRINT)
 
 
-@pytest.mark.parametrize(
-    ("leaving", "live", "recently", "passes"),
-    [
-        (3, 3, 0, True),
-        (4, 10, 0, False),
-        (20, 100, 0, True),
-        (21, 100, 0, False),
-        (10, 90, 10, True),
-        (11, 90, 10, False),
-    ],
-)
-def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
-    leaving: int, live: int, recently: int, *, passes: bool
-) -> None:
-    """Whatever was archived within the week counts as removed, and as a row the store had."""
-    names = [str(number) for number in range(leaving)]
-    held = guard_removals(names, trashed(names), live=live, recently_archived=recently, allow=False)
-    assert bool(held.withheld) is not passes
-    assert held.archived | held.withheld == set(names)
+@dataclass
+class Kept:
+    """One store of four products, in step in both sinks; product 4 has three pictures."""
+
+    sinks: Sinks
+    shop: Shop
+
+    async def reconcile(self, *, repair: bool = True, **options: Any) -> Reconciled:
+        """Look, and repair."""
+        return await reconcile_store(self.sinks, self.shop.store, now=LATER, repair=repair, **options)
+
+    async def sql(self, statement: str) -> None:
+        """Change PostgreSQL behind the pipeline's back."""
+        async with self.sinks.engine.begin() as connection:
+            await connection.execute(text(statement))
+
+    async def held(self) -> tuple[list[Any], dict[str, Any]]:
+        """Return everything in both sinks but the times of writes, vectors rounded."""
+        columns = "id, external_id, title, price, archived_at IS NULL, image_sha256"
+        async with self.sinks.engine.connect() as connection:
+            rows = (await connection.execute(text(f"SELECT {columns} FROM products ORDER BY id"))).all()  # noqa: S608 - ours
+            outcomes = (await connection.execute(text("SELECT * FROM product_outcomes ORDER BY external_id"))).all()
+        with self.sinks.qdrant() as client:
+            records, _ = client.scroll(ALIAS, limit=100, with_payload=True, with_vectors=True)
+        points = {
+            str(record.id): (record.payload, [round(float(number), 4) for number in record.vector or ()])  # type: ignore[arg-type]
+            for record in records
+        }
+        return [*map(tuple, rows), *(tuple(row)[:-1] for row in outcomes)], points
 
 
-def test_what_nothing_speaks_against_stays() -> None:
-    """A failing picture and a product the shop hides at present are kept, even by consent; only the refused count."""
-    gone, failing, hidden = trashed(["1", "2", "3"])
-    failing = replace(failing, status=Status.FAILED, reasons=(Reason.HTTP_ERROR,))
-    outcomes = [gone, failing, replace(hidden, reasons=(Reason.UNREADABLE,))]
-    guard = partial(guard_removals, ["1", "2", "3", "no table knows it"], outcomes, live=10)
-    refused, unknown, kept = frozenset("1"), frozenset(["no table knows it"]), frozenset("23")
-    assert guard(recently_archived=2, allow=False) == Removals(archived=refused, withheld=unknown, kept=kept)
-    assert guard(recently_archived=9, allow=False) == Removals(withheld=refused | unknown, kept=kept)
-    assert guard(recently_archived=9, allow=True) == Removals(archived=refused | unknown, kept=kept)
+@pytest.fixture
+async def kept(database_url: str, home: Home) -> AsyncIterator[Kept]:
+    """Yield a store that a repair has put into two empty sinks."""
+    shop = Shop(home.vectors(FINGERPRINT), store=store(images="all"))
+    shop.add(*(product(name) for name in "123"), product("4", pictures=3)).save(home)
+    async with database(database_url, home_id=home.id) as engine:
+        made = Kept(Sinks(home, engine, partial(local_qdrant, home)), shop)
+        filled = await made.reconcile()
+        assert filled.before.counts == {"row_missing": 4, "outcome_wrong": 4, "no_collection": 6}
+        assert not filled.left
+        yield made
 
 
-@given(st.sets(st.text(max_size=3)), st.integers(0, 50), st.integers(0, 50))
-def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: int) -> None:
-    """A person's word is stronger than any number."""
-    held = guard_removals(leaving, trashed(leaving), live=live, recently_archived=recently, allow=True)
-    assert held.archived == leaving
+def point(name: str) -> str:
+    return str(product_id(STORE, name))
 
 
-def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> None:
-    """The reason comes first, the product's own reasons stay, and a product no table knows is told of too."""
-    outcomes = shop(tmp_path, 2).desired().outcomes
-    first, second, unknown = await_consent(outcomes, ["1", "99"], store_id="atelier-nord")
-    assert first == replace(outcomes[0], reasons=(Reason.AWAITING_CONSENT, *outcomes[0].reasons))
-    assert second == outcomes[1]
-    assert unknown == ProductOutcome(
-        store_id="atelier-nord",
-        external_id="99",
-        product_id=product_id("atelier-nord", "99"),
-        title="",
-        stage="postgres_products",
-        status=Status.REJECTED,
-        reasons=(Reason.AWAITING_CONSENT,),
-        detail="the shop's table does not know it any more",
-    )
+def set_payload(**payload: Any) -> Callable[[QdrantClient], Any]:
+    return lambda client: client.set_payload(ALIAS, payload=payload, points=[point("1")])
 
 
-def applied(made: Shop) -> dict[PointId, AppliedPoint]:
-    """Return Qdrant's side of a store that is in step."""
-    return {
-        point.point_id: AppliedPoint(point.point_id, str(point.product_id), point.sha256, FINGERPRINT, point.point_hash)
-        for point in made.desired().points
-    }
+def move(client: QdrantClient) -> None:
+    """Give a point's payload and vector another id, as a writer with random ids would."""
+    from qdrant_client import models as qm
+
+    (record,) = client.retrieve(ALIAS, ids=[point("1")], with_payload=True, with_vectors=True)
+    copy = qm.PointStruct(id=str(uuid4()), vector=record.vector, payload=record.payload)  # type: ignore[arg-type]
+    client.upsert(ALIAS, points=[copy])
 
 
-def test_nothing_is_to_do_where_both_agree(tmp_path: Path) -> None:
-    """Equal hashes plan nothing."""
-    made = shop(tmp_path, 3)
-    assert plan_points(made.desired().points, applied(made), live=()).empty
+def foreign(payload: dict[str, Any]) -> Callable[[QdrantClient], Any]:
+    from qdrant_client import models as qm
+
+    return lambda client: client.upsert(ALIAS, points=[qm.PointStruct(id=7, vector=[1.0] * 768, payload=payload)])
 
 
-def test_only_another_picture_sends_a_vector(tmp_path: Path) -> None:
-    """A changed field changes the payload alone; changed bytes, and a missing point, send the whole point."""
-    made = shop(tmp_path, 3)
-    there = applied(made)
-    made.add(replace(made.products["1"], title="Coat"))
-    made.bytes_of["2-0"] = "another picture"
-    del there[made.desired().products[2].id]
-    plan = plan_points(made.desired().points, there, live=())
-    assert [point.payload["external_id"] for point in plan.payloads] == ["1"]
-    assert [point.payload["external_id"] for point in plan.writes] == ["2", "3"]
-    assert plan.deletes == ()
+def another_vector(client: QdrantClient) -> None:
+    from qdrant_client import models as qm
+
+    client.update_vectors(ALIAS, points=[qm.PointVectors(id=point("1"), vector=vector_of(sha("x")).tolist())])
 
 
-def test_a_point_goes_with_its_row_and_not_before(tmp_path: Path) -> None:
-    """A point that nobody wants stays while its product's row is live: the removal waits for consent."""
-    made = shop(tmp_path, 2)
-    there = applied(made)
-    gone = made.desired().products[1].id
-    del made.products["2"]
-    kept = plan_points(made.desired().points, there, live=[gone])
-    assert kept == PointPlan()
-    deleted = plan_points(made.desired().points, there, live=[])
-    assert deleted.deletes == (gone,)
+IN_POSTGRES = {
+    "DELETE FROM products WHERE external_id = '1'": {"row_missing": 1, "outcome_wrong": 1},
+    "UPDATE products SET archived_at = now() WHERE external_id = '1'": {"row_archived": 1, "outcome_wrong": 1},
+    "UPDATE products SET price = 1, title = 'x' WHERE external_id = '1'": {"row_wrong": 1},
+    "UPDATE products SET id = gen_random_uuid() WHERE external_id = '1'": {"row_wrong": 1, "outcome_wrong": 1},
+    "UPDATE sink_state SET value = 'x' WHERE key = 'rows_digest'": {"rows_digest": 1},
+    "DELETE FROM product_outcomes WHERE external_id = '1'": {"outcome_wrong": 1},
+    "UPDATE product_outcomes SET in_qdrant = false": {"outcome_wrong": 4},
+    "UPDATE products SET external_id = '99' WHERE external_id = '1'": {"row_missing": 1},
+}
 
 
-def test_a_strangers_points_go_too(tmp_path: Path) -> None:
-    """Whatever else names the store is deleted, a point whose id is a number among them."""
-    made = shop(tmp_path, 1)
-    there = applied(made)
-    gone = made.desired().products[0].id
-    plan = plan_points((), there | {7: AppliedPoint(7, None, None, None, None)}, live=())
-    assert set(plan.deletes) == {7, gone}
+@pytest.mark.parametrize("damage", IN_POSTGRES)
+async def test_drift_in_postgres_is_named_and_repaired(kept: Kept, damage: str) -> None:
+    """A look changes nothing, a repair leaves both sinks as they were, and the next look finds nothing."""
+    before = await kept.held()
+    await kept.sql(damage)
+    wrong = await kept.held()
+    seen = (await kept.reconcile(repair=False)).before
+    assert await kept.held() == wrong
+    assert (seen.counts, seen.withheld) == (IN_POSTGRES[damage], 0)
+    done = await kept.reconcile()
+    assert (done.before.counts, done.left.counts) == (seen.counts, {})
+    assert await kept.held() == before
+    assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
 
 
-def test_readers_of_another_model_see_what_it_can_show(tmp_path: Path) -> None:
-    """A picture it has no vector of leaves the one it has, marked stale; a product that is new has no point there."""
-    _new, strange, stale, embedded = desired = shop(tmp_path, 4).desired().points
-    old = "0" * 16
-    there: dict[PointId, AppliedPoint] = {
-        strange.point_id: AppliedPoint(strange.point_id, None, sha("older"), FINGERPRINT, None),
-        stale.point_id: AppliedPoint(stale.point_id, None, sha("older"), old, None),
-    }
-    place = Place("part", 5)
-    shown = as_shown(desired, there, fingerprint=old, places={embedded.sha256: place})
-    assert [point.point_id for point in shown] == [stale.point_id, embedded.point_id]
-    assert [point.sha256 for point in shown] == [sha("older"), embedded.sha256]
-    assert shown[1].place == place
-    told = [(point.payload["fingerprint"], point.payload["image_sha256"], point.payload["stale"]) for point in shown]
-    assert told == [(old, sha("older"), True), (old, embedded.sha256, False)]
+async def test_a_missing_digest_is_no_drift(kept: Kept) -> None:
+    """A purge takes it away: the next run looks at everything, and nothing is wrong until then."""
+    await kept.sql("DELETE FROM sink_state WHERE key = 'rows_digest'")
+    with kept.sinks.qdrant() as client:
+        client.delete_payload(ALIAS, ["store_digest"], [point(name) for name in "1234"])
+    assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
+
+
+async def test_a_lost_collection_is_made_of_the_vectors_that_are_left(kept: Kept) -> None:
+    """A picture whose vector is lost too waits for a run; the others are searched again."""
+    with kept.sinks.qdrant() as client:
+        client.delete_collection(collection_name(FINGERPRINT))
+    kept.shop.vectors.forget([sha("1-0")])
+    look = await kept.reconcile()
+    assert look.before.counts == {"no_collection": 5, "vector_lost": 1}
+    assert look.left.counts == {"point_missing": 1}
+    with kept.sinks.qdrant() as client:
+        assert client.count(ALIAS).count == 5
+
+
+IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
+    "a row without a point": (lambda client: client.delete(ALIAS, [point("1")]), {"point_missing": 1}),
+    "a payload edited under its hash": (set_payload(title="x"), {"point_payload": 1}),
+    "a payload's hash": (set_payload(point_hash="x"), {"point_payload": 1}),
+    "other bytes": (set_payload(image_sha256=sha("x")), {"point_picture": 1}),
+    "another model": (set_payload(fingerprint="x"), {"point_model": 1}),
+    "another store": (set_payload(store_id="maison-sud"), {"point_missing": 1}),
+    "another vector": (another_vector, {"point_vector": 1}),
+    "another digest": (set_payload(store_digest="x"), {"points_digest": 1}),
+    "a copy under another id": (move, {"point_duplicate": 1}),
+    "a stranger's point": (foreign({"store_id": STORE, "product_id": 5}), {"point_foreign": 1}),
+    "everything": (lambda client: client.delete_collection(COLLECTION), {"no_collection": 6}),
+}
+
+
+@pytest.mark.parametrize("damage", IN_QDRANT)
+async def test_drift_in_qdrant_is_named_and_repaired(kept: Kept, damage: str) -> None:
+    """Points, payloads, vectors, ids and the digest: what is wrong is told, and put right."""
+    change, counts = IN_QDRANT[damage]
+    before = await kept.held()
+    with kept.sinks.qdrant() as client:
+        change(client)
+    assert (await kept.reconcile(repair=False)).before.counts == counts
+    done = await kept.reconcile()
+    assert (done.before.counts, done.left.counts) == (counts, {})
+    assert await kept.held() == before
+
+
+async def test_a_product_that_left_the_tables_takes_row_and_points_along(kept: Kept) -> None:
+    """A row that is live and should not be, and its points, are told, and go."""
+    kept.shop.trash("4")
+    kept.shop.save(kept.sinks.home)
+    done = await kept.reconcile()
+    assert done.before.counts == {"row_unwanted": 1, "outcome_wrong": 1, "point_unwanted": 3}
+    assert not done.left
+    rows, points = await kept.held()
+    assert len(points) == 3
+    assert [row[4] for row in rows[:4] if row[1] == "4"] == [False]
+
+
+async def test_vectors_are_not_read_where_that_is_not_wanted(kept: Kept) -> None:
+    """Without them a wrong vector under a right hash is not seen, and the numbers say that none was compared."""
+    with kept.sinks.qdrant() as client:
+        another_vector(client)
+    looked = await kept.reconcile(repair=False, vectors=False)
+    assert (looked.before.counts, looked.before.vectors) == ({}, 0)
+    assert (await kept.reconcile(repair=False)).before.vectors == 6
+
+
+async def test_removals_beyond_the_bound_are_no_drift_until_a_person_agrees(kept: Kept) -> None:
+    """What the guard holds back stays in both sinks, is counted apart, and goes with consent."""
+    kept.shop.trash("1", "2", "3", "4")
+    kept.shop.save(kept.sinks.home)
+    before = (await kept.held())[1]
+    held = await kept.reconcile()
+    assert (held.before.counts, held.before.withheld, held.left.counts) == ({"outcome_wrong": 4}, 4, {})
+    assert (await kept.held())[1] == before
+    outcomes = await read_outcomes(kept.sinks.engine, store_id=STORE)
+    assert all(told.reasons[0] is Reason.AWAITING_CONSENT for told in outcomes)
+    assert all(told.in_postgres and told.in_qdrant for told in outcomes)
+    agreed = await kept.reconcile(allow_removals=True)
+    assert agreed.before.counts == {"row_unwanted": 4, "outcome_wrong": 4, "point_unwanted": 6}
+    assert (await kept.held())[1] == {}
+
+
+async def test_a_lost_vector_is_named_and_left_to_the_next_run(kept: Kept) -> None:
+    """What reconcile cannot make by itself it says; everything else is looked at all the same."""
+    for part in kept.shop.vectors.root.glob("*.parquet"):
+        part.unlink()
+    with kept.sinks.qdrant() as client:
+        set_payload(title="x")(client)
+    done = await kept.reconcile()
+    assert done.before.counts == {"point_payload": 1, "vector_lost": 6}
+    assert done.left.counts == {"vector_lost": 6}
+    assert not done.left.repairable
+
+
+async def test_a_store_without_tables_is_not_emptied(kept: Kept) -> None:
+    """Lost tables are drift that only a run can mend; a store of which nothing is kept has none."""
+    before = await kept.held()
+    kept.sinks.home.table("quality_passed", STORE).unlink()
+    done = await kept.reconcile()
+    assert done.left.counts == {"no_tables": 6}
+    assert await kept.held() == before
+    assert not await inspect_store(kept.sinks, store("maison-sud"), now=LATER)
+
+
+async def test_points_of_a_store_that_nothing_knows_are_strays(kept: Kept) -> None:
+    """Points of no store, or of one that is gone, are told and go; those of a store that is known stay."""
+    with kept.sinks.qdrant() as client:
+        set_payload(store_id="gone")(client)
+        foreign({"title": "no store"})(client)
+        seen = inspect_strays(client, [STORE], repair=False)
+        assert seen.counts == {"point_stray": 2}
+        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
+        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {}
+        assert alias_target(client) == COLLECTION
+
+
+async def test_another_homes_points_are_not_taken_for_strays(kept: Kept, tmp_path: Path) -> None:
+    """With FASHION_QDRANT_URL naming somebody else's Qdrant, all points there are of stores that nothing knows."""
+    ours = Sinks(Home(tmp_path / "another"), kept.sinks.engine, kept.sinks.open_qdrant)
+    with pytest.raises(CollectionMismatch, match="belongs to another home"), ours.qdrant() as client:
+        inspect_strays(client, [], repair=True)
+    assert not (await kept.reconcile()).before
+
+
+async def test_every_occurrence_is_counted_and_a_few_are_named(kept: Kept) -> None:
+    """The examples name the product and what differs; they are few however much is wrong."""
+    await kept.sql("UPDATE products SET title = 'x'")
+    kept.shop.add(*(product(str(number)) for number in range(10, 30))).save(kept.sinks.home)
+    drift = (await kept.reconcile(repair=False)).before
+    assert drift.counts["row_missing"] == 20
+    told = drift.as_json()["examples"]
+    assert told["row_wrong"][0] == "1 (title)"
+    assert len(told["row_missing"]) == SAMPLE
+    assert any(line.endswith(", …") for line in drift.lines())
+
+
+def test_every_kind_has_words_of_its_own() -> None:
+    """No two kinds are explained alike."""
+    assert len({kind.text for kind in Kind}) == len(Kind)
+
+
+async def test_a_changed_product_is_drift_until_it_is_applied(kept: Kept) -> None:
+    """A run that was killed after its tables leaves drift in both sinks, which a repair ends without the shop."""
+    kept.shop.add(replace(kept.shop.products["1"], title="Coat")).save(kept.sinks.home)
+    done = await kept.reconcile()
+    assert done.before.counts == {"row_wrong": 1, "outcome_wrong": 1, "point_payload": 1}
+    assert not done.left

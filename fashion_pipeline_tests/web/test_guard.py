@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.settings import Store
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.guard import Guard, is_public, parse, printable, redact
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fashion_pipeline.errors import BadReply, HostUnavailable, WebError
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.web.turns import Turns
+from fashion_pipeline.web.turns import HostLimiter
 from fashion_pipeline_tests.clock import HandClock
 
 
@@ -14,7 +14,7 @@ def busy(status: int = 503, retry_after_s: float | None = None) -> HostUnavailab
     return HostUnavailable("busy", reason=Reason.HTTP_ERROR, url="u", status=status, retry_after_s=retry_after_s)
 
 
-async def waited(turns: Turns, clock: HandClock, error: WebError | None = None) -> float:
+async def waited(turns: HostLimiter, clock: HandClock, error: WebError | None = None) -> float:
     """Take one turn that ends with an error or none, and return how long it was waited for."""
     clock.waits.clear()
     async with turns.one() as begun:
@@ -27,7 +27,7 @@ async def test_a_host_that_is_busy_is_left_alone_longer_each_time() -> None:
     longest = [0.0] * 8
     for _ in range(200):
         clock = HandClock()
-        turns = Turns(at_once=4, clock=clock)
+        turns = HostLimiter(at_once=4, clock=clock)
         waits = [await waited(turns, clock, busy()) for _ in range(8)]
         longest = [max(pair) for pair in zip(longest, waits, strict=True)]
         assert all(wait <= limit for wait, limit in zip(waits, [0, 1, 2, 4, 8, 8, 8, 8], strict=True))
@@ -40,7 +40,7 @@ async def test_a_host_that_is_busy_is_left_alone_longer_each_time() -> None:
 async def test_failures_side_by_side_count_once() -> None:
     """Four requests that meet one overload are one reason to wait, not four."""
     clock = HandClock()
-    turns = Turns(at_once=4, clock=clock)
+    turns = HostLimiter(at_once=4, clock=clock)
     together = asyncio.Barrier(4)
 
     async def ask() -> None:
@@ -55,7 +55,7 @@ async def test_failures_side_by_side_count_once() -> None:
 async def test_the_longest_wish_of_a_host_counts() -> None:
     """A pause that it asked for is kept, and a shorter one of another answer does not end it."""
     clock = HandClock()
-    turns = Turns(at_once=4, clock=clock)
+    turns = HostLimiter(at_once=4, clock=clock)
     async with turns.one() as begun:
         turns.note(busy(429, 50), begun=begun)
         turns.note(busy(429, 5), begun=begun)
@@ -69,7 +69,7 @@ async def test_the_longest_wish_of_a_host_counts() -> None:
 async def test_what_says_nothing_about_the_host_or_asks_too_much_is_not_waited_for(error: WebError | None) -> None:
     """One broken picture, or a wish of more than a minute, holds up no other picture."""
     clock = HandClock()
-    turns = Turns(at_once=4, clock=clock)
+    turns = HostLimiter(at_once=4, clock=clock)
     await waited(turns, clock, error)
     assert await waited(turns, clock) == 0
 
@@ -77,7 +77,7 @@ async def test_what_says_nothing_about_the_host_or_asks_too_much_is_not_waited_f
 async def test_a_clock_that_is_set_back_prolongs_no_pause() -> None:
     """A pause is never longer than the longest that is waited for."""
     clock = HandClock()
-    turns = Turns(at_once=4, clock=clock)
+    turns = HostLimiter(at_once=4, clock=clock)
     await waited(turns, clock, busy(429, 50))
     clock.advance(days=-1)
     assert await waited(turns, clock) == 0

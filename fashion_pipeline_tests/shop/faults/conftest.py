@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import pytest
 
-from fashion_pipeline.demo.api import app
+from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock

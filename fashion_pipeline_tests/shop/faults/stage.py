@@ -13,11 +13,11 @@ from urllib.parse import quote, urlsplit
 import pytest
 from pydantic import SecretStr
 
-from fashion_pipeline.demo.shop import Key, ModelShop, ShopClock
+from fashion_pipeline.model_shop.shop import Key, ModelShop, ShopClock
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.catalogue import ReadCounts, read_catalogue
 from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline_tests.clock import MONDAY, HandClock
 

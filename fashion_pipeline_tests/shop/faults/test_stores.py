@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fashion_pipeline.demo import faults
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopError
+from fashion_pipeline.model_shop import faults
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.catalogue import ReadCounts
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
@@ -19,7 +19,7 @@ from fashion_pipeline_tests.shop.faults.served import served
 from fashion_pipeline_tests.shop.faults.stage import AGENT, LIMITS, Stage, assert_no_keys, shop_and_store
 
 if TYPE_CHECKING:
-    from fashion_pipeline.demo.shop import Fault
+    from fashion_pipeline.model_shop.shop import Fault
 
 HANGING = Limits(max_bytes=1024 * 1024, deadline_s=0.05)
 HEALTHY = [f"healthy-{number}" for number in range(3)]

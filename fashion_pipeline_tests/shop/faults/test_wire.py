@@ -9,9 +9,9 @@ import httpx
 import pytest
 import trustme
 
-from fashion_pipeline.demo import faults
-from fashion_pipeline.demo.shop import ModelShop
 from fashion_pipeline.errors import ShopError, ShopUnavailable
+from fashion_pipeline.model_shop import faults
+from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from fashion_pipeline.demo.shop import ModelProduct, ModelShop
+from fashion_pipeline.model_shop.shop import ModelProduct, ModelShop
 
 Choice = TypeVar("Choice")
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from fashion_pipeline.demo.shop import ModelProduct, ModelShop
+from fashion_pipeline.model_shop.shop import ModelProduct, ModelShop
 
 
 @dataclass(frozen=True, slots=True)

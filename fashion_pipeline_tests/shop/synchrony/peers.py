@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from fashion_pipeline.demo.query import read_arguments, select
+from fashion_pipeline.model_shop.query import read_arguments, select
 from fashion_pipeline_tests.shop.synchrony.changes import BEGINNING
 from fashion_pipeline_tests.shop.synchrony.oracle import published
 from fashion_pipeline_tests.shop.synchrony.world import Meanwhile, Setting

@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 import httpx
 from pydantic import SecretStr
 
-from fashion_pipeline.demo.api import app
-from fashion_pipeline.demo.shop import Key, ModelShop, ShopClock
+from fashion_pipeline.model_shop.api import app
+from fashion_pipeline.model_shop.shop import Key, ModelShop, ShopClock
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.settings import Store
 from fashion_pipeline.shop.catalogue import ReadCounts, read_catalogue
 from fashion_pipeline.shop.rest import Shop
+from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.shop.synchrony.changes import Change, Floor

@@ -1,0 +1,1 @@
+"""Local services: embedded PostgreSQL and Qdrant in local mode."""

@@ -1,0 +1,134 @@
+"""The pictures of a product: its own, and with ``images: all`` those of its variations. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urljoin
+
+from fashion_pipeline.records import Image
+from fashion_pipeline.stores import Store
+
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""NUL and lone surrogates PostgreSQL refuses; the other control characters are orders to a terminal."""
+
+MOST_PICTURES = 1000
+"""So many of a product's pictures count, and so many of its variations: the first, in the shop's order."""
+
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True, slots=True)
+class Variations:
+    """What was read of one product's variations.
+
+    Attributes:
+        rows: payloads of ``/variations``, in the shop's order, private ones among them.
+        unread: ids of variations that the product has and that could not be read.
+        problem: why, as a sentence; empty where all could be.
+    """
+
+    rows: tuple[Mapping[str, Any], ...] = ()
+    unread: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+NO_VARIATIONS = Variations()
+
+
+def own_images(value: object, store: Store) -> tuple[Image, ...]:
+    """Read ``images`` of a product; a store of primary ones takes the shop's first, with no fallback to the next."""
+    entries = value if isinstance(value, list) else []
+    images: dict[str, Image] = {}
+    for position, entry in enumerate(entries[: 1 if store.images == "primary" else MOST_PICTURES]):
+        image = _image(entry, images, store, position)
+        if image is not None:
+            images.setdefault(image.image_id, image)
+    return tuple(images.values())
+
+
+def with_variations(
+    own: tuple[Image, ...], variations: Variations, before: Iterable[Image], store: Store
+) -> tuple[Image, ...]:
+    """Add the pictures of a product's published variations to its own, behind them.
+
+    Each picture says which variations the shop shows with it. One without a picture of its own is
+    shown with the product's first: the shop says so itself. A product that has no picture of its
+    own gets none from its variations, so that no verdict depends on whether these can be read.
+
+    Args:
+        own: from ``own_images``.
+        variations: as they were read.
+        before: the pictures of the last read; those of variations that could not be read now stay.
+        store: resolves relative addresses.
+    """
+    if not own:
+        return ()
+    images = {image.image_id: image for image in own}
+    shown_by: dict[str, set[str]] = {}
+    end = max(image.position for image in own) + 1
+
+    def place(image: Image, variation_ids: Iterable[str]) -> None:
+        nonlocal end
+        if image.image_id not in images:
+            if len(images) >= MOST_PICTURES:
+                return
+            images[image.image_id] = replace(image, position=end)
+            end += 1
+        shown_by.setdefault(image.image_id, set()).update(variation_ids)
+
+    for row in variations.rows:
+        image = _image(row.get("image"), images, store, end) if row.get("status") == "publish" else None
+        if image is not None:
+            place(image, [str(row.get("id"))])
+    for image in before:
+        if variations.unread & set(image.variation_ids):
+            place(image, variations.unread & set(image.variation_ids))
+    return tuple(
+        replace(image, variation_ids=tuple(sorted(shown_by.get(image.image_id, ()), key=_by_number)))
+        for image in images.values()
+    )
+
+
+def read_gmt(value: object) -> datetime | None:
+    """Read one of the API's ``*_gmt`` dates; None for null and for the database's zero date."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # "0000-00-00T00:00:00" and "-0001-11-30T00:00:00": no date
+        return None
+
+
+def _image(entry: object, images: Mapping[str, Image], store: Store, position: int) -> Image | None:
+    """Read one picture beside those that are known already; None where it has no address."""
+    src = entry.get("src") if isinstance(entry, Mapping) else None
+    url = _absolute(UNSTORABLE.sub("", src).strip(), store) if isinstance(src, str) else ""
+    if not isinstance(entry, Mapping) or not url:
+        return None
+    image_id = str(entry.get("id") or "")
+    if image_id in images and images[image_id].url == url:
+        return images[image_id]  # the first picture is often in the gallery too
+    if not image_id.isdecimal() or image_id in images:
+        # Plugins that show pictures of other hosts give them all the id 0.
+        image_id = "url-" + hashlib.sha256(url.encode()).hexdigest()[:16]
+    return images.get(image_id) or Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt")))
+
+
+def _absolute(url: str, store: Store) -> str:
+    """Resolve a URL as the shop's own pages would (``//host/a.jpg``, ``/a.jpg``); what has a scheme stays as it is."""
+    if not url or _SCHEME.match(url):
+        return url
+    try:
+        return urljoin(f"{store.url}/", url)
+    except ValueError:
+        return url  # the guard says what is wrong with it
+
+
+def _by_number(external_id: str) -> tuple[int, str]:
+    return len(external_id), external_id

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, tables, rows, and the lock of each store."""

@@ -1,0 +1,78 @@
+"""Opening PostgreSQL: an engine on a database whose version and owner have been checked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from fashion_pipeline.errors import DatabaseMismatch
+from fashion_pipeline.sinks.postgres.errors import place, translate
+from fashion_pipeline.sinks.postgres.migrate import VERSION_TABLE, head, known_revisions
+from fashion_pipeline.sinks.postgres.schema import (
+    pipeline_state,
+    sqlalchemy_url,
+)
+
+
+@contextlib.asynccontextmanager
+async def database(url: str, *, home_id: str | None = None) -> AsyncIterator[AsyncEngine]:
+    """Open a migrated database, for the event loop this is called in.
+
+    Args:
+        url: a PostgreSQL URL, whatever driver it names.
+        home_id: the id of the home that works with it; a database without an owner becomes its
+            own. None: whoever it belongs to.
+
+    Raises:
+        DatabaseUnavailable: it does not answer, or refuses the user. Also for what happens inside.
+        DatabaseMismatch: it is not migrated, or too far, or belongs to another home.
+        DatabaseError: it refuses a statement.
+    """
+    target = sqlalchemy_url(url)
+    engine = create_async_engine(target, pool_size=2, max_overflow=8, pool_pre_ping=True)
+    try:
+        with translate(target):
+            await _check_version(engine)
+            if home_id is not None:
+                await _check_home(engine, home_id)
+            yield engine
+    finally:
+        await engine.dispose()
+
+
+async def _check_version(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        try:
+            found = (await connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}"))).scalar()  # noqa: S608 - a constant
+        except ProgrammingError:
+            found = None
+    where = f"PostgreSQL at {place(engine.url)}"
+    if found is None:
+        msg = f"{where} has no tables of this pipeline: run fashion-pipeline migrate"
+        raise DatabaseMismatch(msg)
+    if found not in known_revisions():
+        msg = f"{where} has the tables of a newer version (revision {found}; this one knows {head()}): upgrade this one"
+        raise DatabaseMismatch(msg)
+    if found != head():
+        msg = f"{where} has older tables (revision {found}, needed is {head()}): run fashion-pipeline migrate"
+        raise DatabaseMismatch(msg)
+
+
+async def _check_home(engine: AsyncEngine, home_id: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(
+            insert(pipeline_state).values(key="home_id", value=home_id).on_conflict_do_nothing(index_elements=["key"])
+        )
+        owner = await connection.scalar(select(pipeline_state.c.value).where(pipeline_state.c.key == "home_id"))
+    if owner != home_id:
+        msg = (
+            f"PostgreSQL at {place(engine.url)} belongs to another home, {owner} (this one is {home_id}): set "
+            "FASHION_HOME to that home, or FASHION_DATABASE_URL to another database; if that home is lost and this "
+            f'one replaces it, write {{"id": "{owner}"}} into home.json under FASHION_HOME'
+        )
+        raise DatabaseMismatch(msg)

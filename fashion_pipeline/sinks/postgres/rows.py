@@ -1,0 +1,174 @@
+"""PostgreSQL: one row for every product that came all the way.
+
+Bulk writes go by COPY into a temporary table and an anti-join, so that an unchanged row costs
+neither a write nor a lock. The digest of a store's rows lies in the same database, written in the
+same transaction: a restored backup brings its own digest, which does not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Text, any_, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredProduct
+from fashion_pipeline.sinks.plan import Removals, guard_removals
+from fashion_pipeline.sinks.postgres.bulk import copy_into
+from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.queries import count_live
+from fashion_pipeline.sinks.postgres.schema import (
+    products,
+)
+from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remember, remembered
+
+GUARDED = timedelta(days=7)
+
+"""Removals are counted over so long."""
+
+
+_CONSENT = "consented_at"
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What one application did (or in a dry run, would do).
+
+    Attributes:
+        withheld, kept: external ids of rows that are not desired and stay; see ``Removals``.
+    """
+
+    written: int = 0
+    archived: int = 0
+    withheld: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+async def apply_rows(
+    engine: AsyncEngine,
+    *,
+    store_id: str,
+    desired: Desired,
+    now: datetime,
+    full: bool = False,
+    allow_removals: bool = False,
+    dry_run: bool = False,
+) -> RowCounts:
+    """Make a store's rows what they should be, in one transaction.
+
+    Where the digest kept beside them and their number match, nothing further is read.
+
+    Args:
+        full: compare every column whatever the digest says.
+        allow_removals: archive however many there are; a person has agreed.
+        dry_run: change nothing, and return what would be done.
+    """
+    with translate(engine.url):
+        async with engine.connect() as connection, connection.begin() as transaction:
+            await _finish_purges(connection, store_id)
+            live = await count_live(connection, store_id)
+            if not full and live == len(desired.products):
+                known = await remembered(connection, store_id, ROWS_DIGEST)
+                if known == desired.rows_digest:
+                    await (transaction.rollback() if dry_run else transaction.commit())
+                    return RowCounts()
+            await copy_into(connection, "desired_rows", products, ROW_FIELDS, map(row_values, desired.products))
+            await free_ids(connection, store_id)
+            removals = await removals_of(connection, store_id, desired, live, now, allow=allow_removals)
+            written = await _upsert(connection, store_id, now)
+            await _archive(connection, store_id, removals.archived, now)
+            if allow_removals and removals.archived:
+                await remember(connection, store_id, _CONSENT, now.isoformat())
+            as_desired = not removals.withheld and not removals.kept
+            await remember(connection, store_id, ROWS_DIGEST, desired.rows_digest if as_desired else "")
+            if dry_run:
+                await transaction.rollback()
+            else:
+                await transaction.commit()
+    withheld, kept = tuple(sorted(removals.withheld)), tuple(sorted(removals.kept))
+    return RowCounts(written, len(removals.archived), withheld, kept)
+
+
+async def _finish_purges(connection: AsyncConnection, store_id: str) -> None:
+    """Delete, archived or not, the rows of purged products whose purge was cut off."""
+    await connection.execute(
+        text("""
+            DELETE FROM products p USING tombstones t
+            WHERE p.store_id = :store_id AND t.store_id = p.store_id AND t.external_id = p.external_id
+        """),
+        {"store_id": store_id},
+    )
+
+
+async def removals_of(
+    connection: AsyncConnection, store_id: str, desired: Desired, live: int, now: datetime, *, allow: bool
+) -> Removals:
+    """Decide about the live rows that are not in ``desired_rows``, the temporary table."""
+    leaving = await connection.execute(
+        text("""
+            SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (external_id)
+            WHERE p.store_id = :store_id AND p.archived_at IS NULL AND d.external_id IS NULL
+        """),
+        {"store_id": store_id},
+    )
+    consent = await remembered(connection, store_id, _CONSENT)
+    since = max(now - GUARDED, datetime.fromisoformat(consent)) if consent else now - GUARDED
+    recently = await connection.scalar(
+        select(func.count())
+        .select_from(products)
+        .where(products.c.store_id == store_id, products.c.archived_at > since)
+    )
+    return guard_removals(
+        leaving.scalars().all(), desired.outcomes, live=live, recently_archived=int(recently or 0), allow=allow
+    )
+
+
+async def free_ids(connection: AsyncConnection, store_id: str) -> None:
+    """Delete rows that hold the id of another product: ids are computed, so such a row was made by hand."""
+    await connection.execute(
+        text("""
+            DELETE FROM products WHERE id = ANY(ARRAY(
+                SELECT d.id
+                FROM desired_rows d LEFT JOIN (SELECT * FROM products WHERE store_id = :store_id) p USING (external_id)
+                WHERE p.id IS DISTINCT FROM d.id
+            ))
+        """),
+        {"store_id": store_id},
+    )
+
+
+async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> int:
+    """Write the rows that differ, archived ones that came back among them."""
+    columns = ", ".join(ROW_FIELDS)
+    theirs = ", ".join(f"p.{name}" for name in ROW_FIELDS)
+    wanted = ", ".join(f"d.{name}" for name in ROW_FIELDS)
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in ROW_FIELDS)
+    # All names below are constants of this module.
+    statement = f"""
+        INSERT INTO products ({columns}, updated_at)
+        SELECT {wanted}, CAST(:now AS timestamptz)
+        FROM desired_rows d LEFT JOIN (SELECT * FROM products WHERE store_id = :store_id) p USING (external_id)
+        WHERE p.id IS NULL OR p.archived_at IS NOT NULL OR ({theirs}) IS DISTINCT FROM ({wanted})
+        ON CONFLICT (store_id, external_id)
+        DO UPDATE SET {changes}, updated_at = EXCLUDED.updated_at, archived_at = NULL
+    """  # noqa: S608
+    return (await connection.execute(text(statement), {"now": now, "store_id": store_id})).rowcount
+
+
+async def _archive(connection: AsyncConnection, store_id: str, leaving: Collection[str], now: datetime) -> None:
+    if leaving:
+        ids = literal(sorted(leaving), ARRAY(Text()))  # one parameter: PostgreSQL takes 65,535
+        await connection.execute(
+            update(products)
+            .where(products.c.store_id == store_id, products.c.external_id == any_(ids))
+            .values(archived_at=now, updated_at=now)
+        )
+
+
+def row_values(product: DesiredProduct) -> dict[str, Any]:
+    """Return a product's row by column."""
+    return {name: getattr(product, name) for name in ROW_FIELDS}

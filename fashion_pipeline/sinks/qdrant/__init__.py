@@ -1,0 +1,1 @@
+"""Qdrant: connections, collections, the alias, points and search."""

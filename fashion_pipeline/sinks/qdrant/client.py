@@ -1,0 +1,103 @@
+"""Opening Qdrant: a server, or local mode under the home."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
+from fashion_pipeline.local.qdrant import local_qdrant
+from fashion_pipeline.settings import Settings
+from fashion_pipeline.storage.home import Home
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+
+OLDEST_SERVER = (1, 16)
+
+
+_TIMEOUT_S = 60
+
+
+@contextlib.contextmanager
+def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
+    """Open the Qdrant that the settings name, or the local one under the home; use it briefly.
+
+    Raises:
+        VectorStoreUnavailable: it does not answer. Also for what happens inside.
+        VectorStoreError: it refuses the key, or a request.
+        CollectionMismatch: the server is older than 1.16.
+        SettingsError: its URL is none.
+        LockTimeout: another process keeps the local one.
+    """
+    if settings.qdrant_url is None:
+        with _written(home), local_qdrant(home) as client:
+            yield client
+        return
+    from qdrant_client import QdrantClient
+
+    # It warns of a key over plain http, which is usual inside one's own network.
+    warnings.filterwarnings("ignore", message="Api key is used with an insecure", category=UserWarning)
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    with _explained(settings.qdrant_url):
+        try:
+            client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+        except ValueError as error:
+            msg = f"FASHION_QDRANT_URL={settings.qdrant_url!r} is not a URL; it must look like http://host:6333"
+            raise SettingsError(msg) from error
+        try:
+            _check_version(client.info().version, settings.qdrant_url)
+            yield client
+        finally:
+            client.close()
+
+
+@contextlib.contextmanager
+def _written(home: Home) -> Iterator[None]:
+    """Turn SQLite's errors, which local mode lets through, into a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        msg = (
+            f"the local Qdrant under {home.local('qdrant')} cannot be written ({error}): see that its disk has room and "
+            "that this user may write there; the next run repairs what is missing"
+        )
+        raise VectorStoreError(msg) from error
+
+
+def _check_version(version: str, url: str) -> None:
+    found = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if found < OLDEST_SERVER:
+        msg = f"Qdrant at {url} is version {version}; this pipeline needs 1.16 or newer: upgrade one minor at a time"
+        raise CollectionMismatch(msg)
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Turn the client's errors into sentences that hold no key."""
+    from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+    try:
+        yield
+    except UnexpectedResponse as error:
+        if error.status_code in {401, 403}:
+            msg = f"Qdrant at {url} refuses the key (HTTP {error.status_code}): see FASHION_QDRANT_API_KEY"
+            raise VectorStoreError(msg) from None
+        said = error.content[:200].decode(errors="replace")
+        msg = f"Qdrant at {url} answered HTTP {error.status_code}: {said}"
+        if error.status_code is not None and (error.status_code >= 500 or error.status_code == 429):
+            raise VectorStoreUnavailable(msg) from error
+        raise VectorStoreError(msg) from error
+    except (ApiException, OSError) as error:
+        said = str(error.source if isinstance(error, ResponseHandlingException) else error)
+        msg = f"Qdrant at {url} does not answer ({said}): see that it runs and that FASHION_QDRANT_URL names it"
+        raise VectorStoreUnavailable(msg) from error
+
+
+def is_local(client: QdrantClient) -> bool:
+    """Whether a client is Qdrant's local mode."""
+    return client.init_options["path"] is not None or client.init_options["location"] == ":memory:"

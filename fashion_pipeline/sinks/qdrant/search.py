@@ -1,0 +1,91 @@
+"""Asking Qdrant what looks alike, through the alias ``products``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from fashion_pipeline.errors import CollectionMismatch, NoSuchPoint, VectorStoreError
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, PREFIX, alias_target, collection_name
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+    from qdrant_client import models as qm
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A product found, by its nearest picture; ``score`` is the cosine."""
+
+    point_id: UUID
+    score: float
+    payload: Mapping[str, Any]
+
+
+def search(
+    client: QdrantClient, vector: Sequence[float], *, fingerprint: str, store_id: str | None = None, limit: int = 10
+) -> tuple[Match, ...]:
+    """Return the products nearest to a vector of 768 numbers, each once, the nearest first.
+
+    Args:
+        fingerprint: of the model that made the vector.
+
+    Raises:
+        VectorStoreError: no store has been ingested yet.
+        CollectionMismatch: readers see another model's vectors, to which this one says nothing.
+    """
+    shown = _shown(client)
+    if shown != collection_name(fingerprint):
+        msg = (
+            f"readers see the vectors of model {shown.removeprefix(PREFIX)}, and FASHION_MODEL names "
+            f"{fingerprint}: set FASHION_MODEL to the model that fashion-pipeline model status says readers see"
+        )
+        raise CollectionMismatch(msg)
+    return _query(client, [float(value) for value in vector], store_id=store_id, limit=limit, but_not=None)
+
+
+def more_like(
+    client: QdrantClient, point_id: UUID, *, store_id: str | None = None, limit: int = 10
+) -> tuple[Match, ...]:
+    """Return the products nearest to a point, its own product left out.
+
+    Raises:
+        NoSuchPoint: there is none.
+    """
+    _shown(client)
+    found = client.retrieve(ALIAS, ids=[str(point_id)], with_payload=["product_id"])
+    if not found:
+        msg = f"Qdrant has no point {point_id}: its product is not published, or not ingested yet"
+        raise NoSuchPoint(msg)
+    own = (found[0].payload or {}).get("product_id")
+    return _query(client, str(point_id), store_id=store_id, limit=limit, but_not=own)
+
+
+def _query(
+    client: QdrantClient, query: list[float] | str, *, store_id: str | None, limit: int, but_not: str | None
+) -> tuple[Match, ...]:
+    from qdrant_client import models as qm
+
+    def field(key: str, value: str | None) -> list[qm.Condition] | None:
+        return None if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
+
+    groups = client.query_points_groups(
+        ALIAS,
+        group_by="product_id",
+        query=query,
+        query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", but_not)),
+        limit=limit,
+        group_size=1,
+        with_payload=True,
+    ).groups
+    hits = (group.hits[0] for group in groups)
+    return tuple(Match(UUID(str(hit.id)), hit.score, hit.payload or {}) for hit in hits)
+
+
+def _shown(client: QdrantClient) -> str:
+    if (shown := alias_target(client)) is None:
+        msg = "Qdrant has nothing to search yet: run fashion-pipeline ingest STORE first"
+        raise VectorStoreError(msg)
+    return shown

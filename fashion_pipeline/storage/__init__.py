@@ -1,0 +1,1 @@
+"""Files under one home: tables, blobs, pixels and vectors."""

@@ -1,0 +1,162 @@
+"""Vectors in append-only Parquet parts, one folder for each model."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from upath import UPath
+
+from fashion_pipeline.errors import DamagedFile
+from fashion_pipeline.records import VECTOR_SIZE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+from fashion_pipeline.storage.files import put
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class VectorRef:
+    """Where a vector lies: row ``index`` of ``part``."""
+
+    part: str
+    index: int
+
+
+class Vectors:
+    """Vectors of one model, in append-only Parquet parts; a vector keeps its place until it is forgotten."""
+
+    def __init__(self, root: UPath) -> None:
+        self.root = root
+
+    def _path(self, part: str) -> UPath:
+        return self.root / f"{part}.parquet"
+
+    def append(self, sha256s: Sequence[str], vectors: np.ndarray) -> list[VectorRef]:
+        """Store ``float32[n, 768]`` as one new part and return where each vector lies."""
+        import io
+
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+        columns = {"sha256": pa.array(sha256s), "vector": pa.FixedSizeListArray.from_arrays(flat, VECTOR_SIZE)}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table(columns), buffer, compression="none")
+        part = uuid.uuid4().hex
+        put(self._path(part), buffer.getvalue())
+        return [VectorRef(part, index) for index in range(len(sha256s))]
+
+    def index(self) -> dict[str, VectorRef]:
+        """Where the vector of each digest lies, of every store's; a run asks ``find`` for its own."""
+        places: dict[str, VectorRef] = {}
+        for path in self._paths():
+            names = self._digests(path).to_pylist()
+            places.update((sha256, VectorRef(path.stem, index)) for index, sha256 in enumerate(names) if sha256)
+        return places
+
+    def find(self, sha256s: Collection[str], *, first: Collection[str] = ()) -> dict[str, VectorRef]:
+        """Where the vectors of some digests lie; those that have none are left out.
+
+        Reads digests only, of no more parts than it takes, and keeps none but those asked for.
+
+        Args:
+            first: parts to look into before the others: where a table says that they lie.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        places: dict[str, VectorRef] = {}
+        wanted = pa.array(sorted({*sha256s} - {""}), pa.string())
+        for path in sorted(self._paths(), key=lambda path: path.stem not in first) if len(wanted) else ():
+            digests = self._digests(path)
+            at = np.flatnonzero(pc.is_in(digests, value_set=wanted).to_numpy())
+            names = digests.take(pa.array(at)).to_pylist()
+            places.update((name, VectorRef(path.stem, int(index))) for name, index in zip(names, at, strict=True))
+            if len(places) == len(wanted):
+                break
+        return places
+
+    def parts(self) -> dict[UPath, list[str]]:
+        """The digests whose vectors each file holds; a damaged file holds none."""
+        return {path: [name for name in self._digests(path).to_pylist() if name] for path in self._paths()}
+
+    def _paths(self) -> list[UPath]:
+        return sorted(self.root.glob("*.parquet"), key=str) if self.root.exists() else []
+
+    def _digests(self, path: UPath) -> pa.ChunkedArray:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with path.open("rb") as file:
+                return pq.read_table(file, columns=["sha256"])["sha256"]
+        except (pa.ArrowException, KeyError, OSError):  # a damaged part has no vectors: they are embedded again
+            return pa.chunked_array([], pa.string())
+
+    def forget(self, sha256s: Collection[str], *, part: str | None = None) -> int:
+        """Remove the vectors of some digests, of one part or of all, and return how many there were.
+
+        A part is written anew with zeros in their places, so that every other vector stays where tables
+        say that it lies; a part in which nothing is left is removed.
+        """
+        import io
+
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        forgotten, wanted = 0, frozenset(sha256s)
+        for path in self._paths() if part is None else [self._path(part)]:
+            names = self._digests(path).to_pylist()
+            if wanted.isdisjoint(names):
+                continue
+            stay = [index for index, name in enumerate(names) if name and name not in wanted]
+            forgotten += sum(name in wanted for name in names)
+            if not stay:
+                path.unlink()
+                continue
+            vectors = np.zeros((len(names), VECTOR_SIZE), np.float32)
+            vectors[stay] = self.load([VectorRef(path.stem, index) for index in stay])
+            columns = {
+                "sha256": pa.array([name if name and name not in wanted else "" for name in names]),
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), VECTOR_SIZE),
+            }
+            buffer = io.BytesIO()
+            pq.write_table(pa.table(columns), buffer, compression="zstd")
+            put(path, buffer.getvalue())
+        return forgotten
+
+    def load(self, places: Sequence[VectorRef]) -> np.ndarray:
+        """Return ``float32[n, 768]``, in the order of ``places``.
+
+        Raises:
+            DamagedFile: a part is lost or is not what was written.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        found = np.empty((len(places), VECTOR_SIZE), np.float32)
+        by_part: dict[str, list[int]] = {}
+        for position, place in enumerate(places):
+            by_part.setdefault(place.part, []).append(position)
+        for part, positions in by_part.items():
+            path = self._path(part)
+            try:
+                with path.open("rb") as file:
+                    column = pq.read_table(file, columns=["vector"])["vector"].combine_chunks()
+                values = column.values.to_numpy().reshape(-1, VECTOR_SIZE)
+                found[positions] = values[[places[position].index for position in positions]]
+            except (pa.ArrowException, KeyError, OSError, ValueError, IndexError) as error:
+                msg = f"{path}: the vectors of this part cannot be read ({error}); remove it: they are embedded again"
+                raise DamagedFile(msg) from error
+        if not found.any(axis=1).all():
+            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its picture again"
+            raise DamagedFile(msg)
+        return found

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from fashion_pipeline.cli.report import COUNTS, InSinks, outcome_lines, status_lines, store_lines, store_report
+from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.sinks.desired import ProductOutcome
+from fashion_pipeline.stores import Store
+
+PUBLISHED = ProductOutcome(
+    store_id="atelier-nord",
+    external_id="12",
+    product_id=uuid4(),
+    title="Linen dress",
+    stage="postgres_products",
+    status=Status.OK,
+    in_postgres=True,
+    in_qdrant=True,
+)
+REFUSED = replace(
+    PUBLISHED,
+    external_id="13",
+    stage="quality_passed",
+    status=Status.REJECTED,
+    reasons=(Reason.TOO_SMALL, Reason.TOO_BLURRY),
+    detail="320x400, 41.0",
+    in_postgres=False,
+    in_qdrant=False,
+)
+FAILED = replace(
+    REFUSED,
+    external_id="14",
+    stage="fetched_images",
+    status=Status.FAILED,
+    reasons=(Reason.RATE_LIMITED,),
+    detail="HTTP 429",
+    attempts=2,
+    next_retry_at=datetime(2026, 11, 21, 4, 30, tzinfo=UTC),
+)
+GONE = replace(REFUSED, external_id="15", stage="raw_products", reasons=(Reason.TRASHED,))
+PURGED = replace(GONE, external_id="17", reasons=(Reason.PURGED,))
+WAITING = replace(FAILED, external_id="16", stage="embeddings", reasons=(), detail="its picture has no vector yet")
+EVERY = (PUBLISHED, REFUSED, FAILED, GONE, PURGED, WAITING)
+
+
+def test_each_product_counts_once_under_its_first_reason() -> None:
+    """``products`` counts what the shop has and was not purged here; the reason maps add up to what is not published."""
+    report = store_report({"fetched_images": {"fetched": 3}}, {"fetched_images": 1.5}, EVERY)
+    assert list(report) == ["products", *COUNTS, "rejected", "failed", "seconds"]
+    assert report["products"] == 4
+    assert report["rejected"] == {"too_small": 1}
+    assert report["failed"] == {"rate_limited": 1, "waiting": 1}
+    assert (report["fetched"], report["embedded"], report["seconds"]) == (3, 0, {"fetched_images": 1.5})
+
+
+def test_a_person_reads_the_reasons_in_plain_words() -> None:
+    """The summary of a run names every reason with its count, the ones that are tried again apart."""
+    told = InSinks(1, 1, EVERY)
+    text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), told))
+    assert "4 products: 1 rows, 1 points, 1 refused, 2 to be tried again" in text
+    assert "1 the picture's shorter side is too short  [too_small]" in text
+    assert "1 for now: the picture's host asked us to come back later  [rate_limited]" in text
+    assert "[waiting]" in text
+
+
+def test_the_way_of_one_product_is_told_from_where_it_stopped() -> None:
+    """A refused product says at which stage, every reason, the measurements, and where it is not."""
+    assert outcome_lines(PUBLISHED) == ["12  Linen dress", "  it is published", "  in PostgreSQL and Qdrant"]
+    refused = "\n".join(outcome_lines(REFUSED))
+    assert "refused at the quality gate (quality_passed)" in refused
+    assert "shorter side is too short; the picture is not sharp enough" in refused
+    assert "320x400, 41.0" in refused
+    assert "in neither PostgreSQL nor Qdrant" in refused
+
+
+def test_what_is_tried_again_says_when() -> None:
+    """A failure names the time of its next attempt, and which one it will be."""
+    assert "  tried again after 2026-11-21 04:30 UTC (attempt 3)" in outcome_lines(FAILED)
+
+
+def test_a_published_product_with_an_older_picture_says_so() -> None:
+    """A stale product is published, and says what keeps its new picture."""
+    stale = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), detail="HTTP 503", attempts=1)
+    assert "  it is published, with an older picture: the picture's host answered with an error" in outcome_lines(stale)
+
+
+def test_a_published_product_that_is_not_read_at_present_says_so() -> None:
+    """A product of which the shop shows only a part is published with what is known of it."""
+    unread = replace(PUBLISHED, reasons=(Reason.UNREADABLE,), detail="its variations cannot be read: 500", attempts=1)
+    lines = outcome_lines(unread)
+    assert lines[1] == f"  it is published, with what is known of it: {Reason.UNREADABLE.text}"
+    assert lines[2] == "  its variations cannot be read: 500"
+
+
+def test_a_published_product_whose_removal_is_held_back_says_so() -> None:
+    """It is published until a person agrees, and the reason names what they would agree to."""
+    held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,), detail="the shop lists no product")
+    assert f"  it is published, until you agree to its removal: {Reason.AWAITING_CONSENT.text}" in outcome_lines(held)
+
+
+STALE = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), attempts=1)
+
+
+def test_what_is_published_all_the_same_is_counted() -> None:
+    """A store full of older pictures is seen in the report of a run, and in its status."""
+    told = InSinks(2, 2, (PUBLISHED, STALE))
+    assert "  1 published all the same: " + Reason.HTTP_ERROR.text in "\n".join(
+        store_lines("atelier-nord", store_report({}, {}, told.outcomes), told)
+    )
+    assert status_lines("atelier-nord", told, store=None)[1] == "       1 ok, for the time being: http_error"
+
+
+def test_status_says_what_a_store_without_products_waits_for() -> None:
+    """One that has not run yet, one that was purged, and one whose removals wait name the command that comes next."""
+    store = Store.model_construct(id="a", paused=False)
+    assert "ingest a" in status_lines("a", InSinks(), store=store)[0]
+    assert "purge a --undo" in status_lines("a", InSinks(purged=True), store=store)[0]
+    assert "cut off" not in status_lines("a", InSinks(purged=True), store=store)[0]
+    halfway = status_lines("a", InSinks(2, 1, purged=True), store=store)[0]
+    assert "its purge was cut off: fashion-pipeline purge a finishes it" in halfway
+    assert "DIFFER" not in halfway
+    held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,))
+    assert "ingest a --allow-removals" in status_lines("a", InSinks(1, 1, (held,)), store=store)[-1]
+
+
+def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:
+    """A row without its point, and a store that left stores.yaml, are seen at a glance."""
+    first = status_lines("atelier-nord", InSinks(2, 1, EVERY), store=None)[0]
+    assert "THE SINKS DIFFER" in first
+    assert "not in stores.yaml" in first

@@ -1,0 +1,289 @@
+"""PostgreSQL, on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
+from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
+from fashion_pipeline.sinks.desired import Desired, product_id
+from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids, purge_rows
+from fashion_pipeline.sinks.postgres.repository import ProductRepository
+from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
+from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, sha, shop
+
+STORE = "atelier-nord"
+LATER = NOW + timedelta(hours=1)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine on an empty database."""
+    async with database(database_url, home_id="home-1") as opened:
+        yield opened
+
+
+async def rows(engine: AsyncEngine, *, columns: str = "external_id, title, updated_at, archived_at") -> list[Any]:
+    """Return the store's rows, as PostgreSQL has them."""
+    async with engine.connect() as connection:
+        found = await connection.execute(text(f"SELECT {columns} FROM products ORDER BY external_id"))  # noqa: S608 - our own columns
+        return [tuple(row) for row in found]
+
+
+async def put(engine: AsyncEngine, desired: Desired, now: datetime = NOW, **options: Any) -> RowCounts:
+    """Apply one store's state."""
+    return await apply_rows(engine, store_id=STORE, desired=desired, now=now, **options)
+
+
+async def test_the_first_application_writes_every_row_with_its_values(engine: AsyncEngine, tmp_path: Path) -> None:
+    """What was desired is what PostgreSQL holds, prices exact, text of any script, arrays as arrays."""
+    odd = product("9", title="Robe «été»\t\\N\n夏", price=Decimal("99999999.99"), categories=("a,b", '"c"', "{}"))
+    made = shop(tmp_path, 2).add(odd)
+    assert await put(engine, made.desired()) == RowCounts(written=3)
+    found = await rows(engine, columns="id, title, price, currency, categories, created_at, in_stock")
+    assert found[-1] == (
+        product_id(STORE, "9"), odd.title, odd.price, "EUR", list(odd.categories), NOW, True,
+    )  # fmt: skip
+
+
+async def test_an_unchanged_row_costs_no_write(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Only the row that changed is written, and only its updated_at moves; even in a full comparison."""
+    made = shop(tmp_path, 5)
+    await put(engine, made.desired())
+    assert await put(engine, made.desired(), LATER, full=True) == RowCounts()
+    made.add(replace(made.products["3"], title="Coat"))
+    assert await put(engine, made.desired(), LATER) == RowCounts(written=1)
+    assert [updated for _, _, updated, _ in await rows(engine)] == [NOW, NOW, LATER, NOW, NOW]
+    async with engine.connect() as connection:
+        versions = await connection.execute(text("SELECT count(DISTINCT xmin::text) FROM products"))
+        assert versions.scalar_one() == 2
+
+
+async def test_availability_costs_one_row(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Another price, currency, stock or category writes the product's row, once, and no other."""
+    made = shop(tmp_path, 3)
+    await put(engine, made.desired())
+    for _, changed in AVAILABILITY:
+        made.add(replace(made.products["2"], **changed))
+        assert await put(engine, made.desired(), LATER) == RowCounts(written=1)
+    found = await rows(engine, columns="price, currency, in_stock, categories")
+    assert found[1] == (Decimal("17.50"), "CHF", False, ["Dresses", "Hats & Caps"])
+    assert found[0] == found[2] == (Decimal("19.90"), "EUR", True, ["Dresses"])
+
+
+async def test_leaving_archives_and_coming_back_keeps_id_and_creation(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A row is never deleted: it is archived, and its return clears that and nothing else."""
+    made = shop(tmp_path, 5)
+    await put(engine, made.desired())
+    back = made.products["2"]
+    made.trash("2")
+    assert await put(engine, made.desired(), LATER) == RowCounts(archived=1)
+    assert (await rows(engine))[1][3] == LATER
+    assert product_id(STORE, "2") not in await live_ids(engine, STORE)
+    assert (await first_seen(engine, STORE))["2"] == NOW
+    made.add(back)
+    assert await put(engine, made.desired(), LATER + timedelta(hours=1)) == RowCounts(written=1)
+    assert await rows(engine, columns="id, created_at, archived_at") == [
+        (product_id(STORE, str(number)), NOW, None) for number in range(1, 6)
+    ]
+
+
+async def test_too_many_removals_wait_and_consent_lets_them_pass(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Held back rows stay live until a person agrees; what was consented to does not count afterwards."""
+    made = shop(tmp_path, 20)
+    await put(engine, made.desired())
+    made.trash(*map(str, range(1, 11)))
+    held = await put(engine, made.desired(), LATER)
+    assert (held.archived, len(held.withheld)) == (0, 10)
+    assert await live_counts(engine) == {STORE: 20}
+    assert (await put(engine, made.desired(), LATER)).withheld == held.withheld
+    assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=10)
+    made.trash("11", "12")
+    assert await put(engine, made.desired(), LATER + timedelta(days=1)) == RowCounts(archived=2)
+
+
+async def test_a_product_leaves_on_evidence_about_itself_only(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A picture that fails, and a shop that hides a product, keep the row; a product no table knows waits for consent."""
+    made = shop(tmp_path, 20)
+    await put(engine, made.desired())
+    made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503")
+    made.bytes_of["1-0"] = ""
+    made.add(replace(made.products["2"], outcome=rejected(Reason.UNREADABLE)))
+    del made.products["3"]
+    made.trash("4")
+    applied = await put(engine, made.desired(), LATER)
+    assert applied == RowCounts(archived=1, withheld=("3",), kept=("1", "2"))
+    assert await put(engine, made.desired(), LATER) == RowCounts(withheld=("3",), kept=("1", "2"))
+    assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=1, kept=("1", "2"))
+    assert await live_counts(engine) == {STORE: 18}
+
+
+async def test_as_many_leave_as_there_are(engine: AsyncEngine) -> None:
+    """More than a statement has room for parameters: the whole of a large store, after a person agreed."""
+    filled = """
+        INSERT INTO products (store_id, external_id, title, price, image_url, product_url)
+        SELECT :store_id, number, '', 1, '', '' FROM generate_series(1, 65536) number
+    """
+    async with engine.begin() as connection:
+        await connection.execute(text(filled), {"store_id": STORE})
+    assert await put(engine, Desired((), ()), allow_removals=True) == RowCounts(archived=65_536)
+
+
+async def test_small_removals_add_up_over_seven_days(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Three a day are not a way around the guard; a week later they are forgotten."""
+    made = shop(tmp_path, 10)
+    await put(engine, made.desired())
+    made.trash("1", "2", "3")
+    assert (await put(engine, made.desired(), LATER)).archived == 3
+    made.trash("4")
+    assert (await put(engine, made.desired(), LATER + timedelta(days=6))).withheld == ("4",)
+    assert (await put(engine, made.desired(), LATER + timedelta(days=7))).archived == 1
+
+
+async def test_a_digest_that_matches_reads_nothing_and_a_restored_backup_does_not_match(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    """A row changed by hand is found by a full comparison; an older state with its older digest by any."""
+    made = shop(tmp_path, 3)
+    await put(engine, made.desired())
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE products SET title = 'x' WHERE external_id = '1'"))
+    assert await put(engine, made.desired(), LATER) == RowCounts()
+    assert await put(engine, made.desired(), LATER, full=True) == RowCounts(written=1)
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM products WHERE external_id = '3'"))
+    assert await put(engine, made.desired(), LATER) == RowCounts(written=1)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE products SET title = 'yesterday'"))
+        await connection.execute(text("UPDATE sink_state SET value = 'yesterday'"))
+    assert await put(engine, made.desired(), LATER) == RowCounts(written=3)
+
+
+async def test_a_dry_run_counts_and_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The difference is told, and the rows and the digest stay."""
+    made = shop(tmp_path, 3)
+    assert await put(engine, made.desired(), dry_run=True) == RowCounts(written=3)
+    assert await rows(engine) == []
+    assert await put(engine, made.desired()) == RowCounts(written=3)
+
+
+async def test_a_row_with_a_foreign_id_takes_the_right_one(engine: AsyncEngine, tmp_path: Path) -> None:
+    """A row somebody inserted under a random id is the same product, and is corrected."""
+    made = shop(tmp_path, 1)
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("""
+                INSERT INTO products (store_id, external_id, title, price, image_url, product_url)
+                VALUES (:store, '1', 'by hand', 1, '', '')
+            """),
+            {"store": STORE},
+        )
+    assert await put(engine, made.desired()) == RowCounts(written=1)
+    assert await live_ids(engine, STORE) == {product_id(STORE, "1")}
+
+
+async def test_stores_do_not_touch_each_other(engine: AsyncEngine, tmp_path: Path) -> None:
+    """An empty store archives its own rows only, and purging one leaves the other."""
+    made = shop(tmp_path, 2)
+    await put(engine, made.desired())
+    empty = Desired((), ())
+    assert await apply_rows(engine, store_id="maison-sud", desired=empty, now=NOW) == RowCounts()
+    assert await purge_rows(engine, "maison-sud") == 0
+    assert await purge_rows(engine, STORE) == 2
+    assert await rows(engine) == []
+
+
+async def test_outcomes_are_published_by_difference(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Each sink's column says what it holds, unchanged outcomes cost no write, unknown products leave."""
+    made = shop(tmp_path, 3)
+    made.judged[sha("2-0")] = rejected(Reason.TOO_BLURRY, Reason.TOO_SMALL)
+    desired = made.desired()
+    counts = await put(engine, desired)
+    told: dict[str, Any] = {"store_id": STORE, "outcomes": desired.outcomes, "withheld": counts.withheld}
+    assert await publish_outcomes(engine, **told, now=NOW) == 3
+    assert await publish_outcomes(engine, **told, now=LATER) == 0
+    assert await mark_in_qdrant(engine, store_id=STORE, present=[product_id(STORE, "1")]) == 1
+    found = await read_outcomes(engine, store_id=STORE)
+    assert [(one.in_postgres, one.in_qdrant) for one in found] == [(True, True), (False, False), (True, False)]
+    assert found[1].reasons == (Reason.TOO_BLURRY, Reason.TOO_SMALL)
+    assert found[1].status is Status.REJECTED
+    assert await read_outcomes(engine, store_id=STORE, external_id="3") == (found[2],)
+    del made.products["3"]
+    assert await publish_outcomes(engine, store_id=STORE, outcomes=made.desired().outcomes, now=LATER) == 1
+
+
+async def test_withheld_products_await_consent_in_their_outcome(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The outcome names the reason, and that the row is still there."""
+    made = shop(tmp_path, 10)
+    await put(engine, made.desired())
+    for number in range(1, 9):
+        made.judged[sha(f"{number}-0")] = rejected(Reason.TOO_SMALL)
+    desired = made.desired()
+    counts = await put(engine, desired, LATER)
+    await publish_outcomes(engine, store_id=STORE, outcomes=desired.outcomes, withheld=counts.withheld, now=LATER)
+    (told,) = await read_outcomes(engine, store_id=STORE, external_id="1")
+    assert told.reasons == (Reason.AWAITING_CONSENT, Reason.TOO_SMALL)
+    assert told.in_postgres is True
+
+
+async def test_the_repository_handles_one_product(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Create, look up, exists and count work inside the caller's transaction; create is an upsert."""
+    row = shop(tmp_path, 1).desired().products[0]
+    async with AsyncSession(engine) as session, session.begin():
+        repository = ProductRepository(session)
+        assert await repository.exists(STORE, "1") is False
+        assert await repository.create(row, now=NOW) == row.id
+        assert await repository.create(replace(row, title="Coat"), now=LATER) == row.id
+        found = await repository.get_by_external_id(STORE, "1")
+        assert found is not None
+        assert (found["title"], found["price"], found["created_at"]) == ("Coat", Decimal("19.90"), NOW)
+        assert await repository.get_by_external_id(STORE, "2") is None
+        assert await repository.exists(STORE, "1") is True
+        assert (await repository.count(), await repository.count("maison-sud")) == (1, 0)
+
+
+async def test_a_database_belongs_to_one_home(database_url: str) -> None:
+    """The first home owns it; another is refused with a sentence that says how to change that."""
+    async with database(database_url, home_id="home-1"), database(database_url, home_id="home-1"):
+        pass
+    with pytest.raises(DatabaseMismatch, match="belongs to another home, home-1"):
+        async with database(database_url, home_id="home-2"):
+            pass
+
+
+async def test_a_database_without_tables_says_what_to_run(empty_database_url: str) -> None:
+    """Missing migrations are a sentence."""
+    with pytest.raises(DatabaseMismatch, match="run fashion-pipeline migrate"):
+        async with database(empty_database_url):
+            pass
+
+
+async def test_a_newer_database_is_refused(engine: AsyncEngine, database_url: str) -> None:
+    """Tables of a version this one does not know are not written to."""
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE fashion_schema_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseMismatch, match="newer version"):
+        async with database(database_url):
+            pass
+
+
+async def test_an_unreachable_database_and_a_refused_statement_are_ours(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The driver's errors come out as sentences, without the password."""
+    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1") as unreachable:
+        async with database("postgresql://user:s3cret@127.0.0.1:1/shop"):
+            pass
+    assert "s3cret" not in str(unreachable.value)
+    desired = shop(tmp_path).add(product("1", currency="EURO")).desired()
+    with pytest.raises(DatabaseError, match="refused a statement"):
+        await put(engine, desired)
