@@ -10,7 +10,7 @@ from fashion_pipeline.errors import BadUrl, WebError
 from fashion_pipeline.images.answers import Bytes, is_transient
 from fashion_pipeline.images.plan import Picture, Step, conditions
 from fashion_pipeline.web.guard import parse
-from fashion_pipeline.web.repeat import LONGEST_PAUSE_S
+from fashion_pipeline.web.retry import LONGEST_PAUSE_S
 
 GIVEN_UP_AFTER = 8
 """Failures in a row after which a host's other pictures are not asked for in this run."""

@@ -18,7 +18,7 @@ from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.rows import fetched, image, product, store
-from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, PICTURE, SLOW, URLS, Internet
+from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
 from fashion_pipeline_tests.web.server import Site
 
 REFUSED = {
@@ -79,7 +79,7 @@ async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_p
                     clock=clock,
                 )
                 assert (name, next(iter(row.outcome.reasons), None)) == (name, reason)
-                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else PICTURE)
+                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else IMAGE)
                 stays = None if reason in REFUSED else before.last_good_sha256
                 assert (name, row.shown_sha256) == (name, came if reason is None else stays)
                 assert row.outcome.detail.isprintable()
