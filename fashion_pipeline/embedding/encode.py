@@ -42,7 +42,7 @@ class Encoder:
         A batch that does not fit into memory is halved, and stays halved.
 
         Raises:
-            MemoryError: not even one picture fits.
+            MemoryError: not even one image fits.
         """
         import numpy as np
 
@@ -56,7 +56,7 @@ class Encoder:
                 if not _out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    msg = f"{self.device} has no memory for one picture; free it, or set FASHION_DEVICE=cpu"
+                    msg = f"{self.device} has no memory for one image; free it, or set FASHION_DEVICE=cpu"
                     raise MemoryError(msg) from error
                 self.batch_size = max(1, len(batch) // 2)
                 logger.warning("out of memory on %s: batches of %d from here on", self.device, self.batch_size)
@@ -88,7 +88,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 @dataclass
 class EmbedCounts:
-    """What one run of the stage did: vectors made, and pictures that could not be read."""
+    """What one run of the stage did: vectors made, and images that could not be read."""
 
     embedded: int = 0
     failed: int = 0
@@ -185,7 +185,7 @@ def embed_images(
 
 
 def _must_wait(row: EmbeddedImage, fingerprint: str, now: datetime) -> bool:
-    """Whether a picture's decoder failed and is not to be tried yet; lost bytes may be back at any time."""
+    """Whether an image's decoder failed and is not to be tried yet; lost bytes may be back at any time."""
     outcome = row.outcome
     if row.fingerprint != fingerprint or outcome.ok or Reason.BLOB_MISSING in outcome.reasons:
         return False
