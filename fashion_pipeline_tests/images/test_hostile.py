@@ -7,7 +7,7 @@ from upath import UPath
 
 from fashion_pipeline.images.decode import PIXEL_SPEC
 from fashion_pipeline.images.formats import ALLOWED
-from fashion_pipeline.images.quality import judge_images
+from fashion_pipeline.images.quality import JudgeStorage, judge_images
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import JudgedImage
 from fashion_pipeline.storage.files import sha256_hex
@@ -28,12 +28,10 @@ Judged = tuple[dict[str, JudgedImage], Home]
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """Judge the whole corpus in one run, as a shop that has nothing else would have it."""
     home = Home(UPath(tmp_path_factory.mktemp("home")))
-    shas = [home.blobs.put(case.data) for case in CORPUS]
     table, counts = judge_images(
-        shas=shas,
+        histories=[(home.blobs.put(case.data),) for case in CORPUS],
         previous=None,
-        blobs=home.blobs,
-        pixels=home.pixels(PIXEL_SPEC),
+        storage=JudgeStorage(blobs=home.blobs, pixels=home.pixels(PIXEL_SPEC)),
         quality=LENIENT,
         clock=HandClock(),
     )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from upath import UPath
 from fashion_pipeline.errors import DecoderUnavailable
 from fashion_pipeline.images.decode import PIXEL_SPEC
 from fashion_pipeline.images.measure import measure
-from fashion_pipeline.images.quality import JudgeCounts, judge, judge_images, measured, render_blob
+from fashion_pipeline.images.quality import JudgeCounts, JudgeStorage, judge, judge_images, measured, render_blob
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import JudgedImage, Table
@@ -102,18 +102,19 @@ class Stage:
 
     def __init__(self, root: Path, *images: bytes) -> None:
         self.home = Home(UPath(root))
-        self.shas = [self.home.blobs.put(data) for data in images]
+        self.sha256s = [self.home.blobs.put(data) for data in images]
         self.pixels = self.home.pixels(PIXEL_SPEC)
         self.table: Table[JudgedImage] | None = None
         self.clock = HandClock()
 
-    def run(self, thresholds: Quality = DEFAULTS, **more: Any) -> JudgeCounts:
-        """Run the stage on its own last table."""
+    def run(
+        self, thresholds: Quality = DEFAULTS, *, embedded: Sequence[str] = (), older: Sequence[str] = (), **more: Any
+    ) -> JudgeCounts:
+        """Run the stage on its own last table; ``older`` are the last image's earlier bytes."""
         self.table, counts = judge_images(
-            shas=self.shas,
+            histories=[*((sha256,) for sha256 in self.sha256s[:-1]), (self.sha256s[-1], *older)],
             previous=self.table,
-            blobs=self.home.blobs,
-            pixels=self.pixels,
+            storage=JudgeStorage(blobs=self.home.blobs, pixels=self.pixels, embedded=lambda _: embedded),
             quality=thresholds,
             clock=self.clock,
             **more,
@@ -131,7 +132,7 @@ def test_images_are_decoded_once(tmp_path: Path) -> None:
     stage = Stage(tmp_path, good(seed=1), good(seed=2), good(seed=1), b"<html>")
     assert stage.run() == JudgeCounts(images=3, decoded=3, passed=2, rejected=1)
     assert stage.table is not None
-    assert [row.sha256 for row in stage.table.rows] == list(dict.fromkeys(stage.shas))
+    assert [row.sha256 for row in stage.table.rows] == list(dict.fromkeys(stage.sha256s))
     before = stage.table
     assert stage.run() == JudgeCounts(images=3, decoded=0, passed=2, rejected=1)
     assert stage.table == before
@@ -140,8 +141,8 @@ def test_images_are_decoded_once(tmp_path: Path) -> None:
 def test_pixels_are_left_for_what_passes_and_is_not_embedded(tmp_path: Path) -> None:
     """The one decode feeds the embeddings stage, and leaves nothing it will not read."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2), encode(checks(64, 64)))
-    stage.run(embedded=lambda _: stage.shas[1:2])
-    assert [stage.pixels.get(sha) is not None for sha in stage.shas] == [True, False, False]
+    stage.run(embedded=stage.sha256s[1:2])
+    assert [stage.pixels.get(sha256) is not None for sha256 in stage.sha256s] == [True, False, False]
 
 
 def test_changed_thresholds_judge_again_without_decoding(tmp_path: Path) -> None:
@@ -167,8 +168,8 @@ def test_lost_bytes_fail_for_the_moment_and_are_measured_when_they_are_back(tmp_
     """A missing or damaged blob is no verdict on its image."""
     data = good()
     stage = Stage(tmp_path, data, good(seed=2))
-    stage.home.blobs.path(stage.shas[0]).unlink()
-    stage.home.blobs.path(stage.shas[1]).write_bytes(b"other")
+    stage.home.blobs.path(stage.sha256s[0]).unlink()
+    stage.home.blobs.path(stage.sha256s[1]).write_bytes(b"other")
     assert stage.run() == JudgeCounts(images=2, missing=2)
     assert stage.outcome(0) == (Status.FAILED, (Reason.BLOB_MISSING,))
     stage.home.blobs.put(data)
@@ -188,7 +189,7 @@ def test_an_image_that_no_one_shows_has_no_row(tmp_path: Path) -> None:
     """The table holds what was asked for, and nothing of last week."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2))
     stage.run()
-    del stage.shas[0]
+    del stage.sha256s[0]
     assert stage.run().images == 1
 
 
@@ -196,11 +197,13 @@ def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
     """Every minute a checkpoint holds the rows so far, in order, so that a killed run repeats little."""
     stage = Stage(tmp_path, *(encode(checks(64, 64, seed=seed)) for seed in range(5)))
     saved: list[int] = []
+    one = Decoders(1)
     stage.run(
-        workers=1,
+        decode_with=one,
         checkpoint=lambda table: saved.append(len(table.rows)),
         progress=lambda _done, _total: stage.clock.advance(seconds=40),
     )
+    one.close()
     assert saved == [2, 4]
 
 
@@ -252,20 +255,20 @@ def test_a_decoder_that_fails_takes_one_image_with_it(
 def test_older_bytes_are_judged_while_newer_ones_cannot_be(tmp_path: Path, broken: Decoders) -> None:
     """What an image showed before keeps its row, measured or not, up to the newest whose verdict is known."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2), misbehaving(Misdeed.CRASH), misbehaving(Misdeed.HANG))
-    oldest, older, crashing, hanging = stage.shas
-    stage.shas = [hanging]
-    counts = stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)])
+    oldest, older, crashing, hanging = stage.sha256s
+    stage.sha256s = [hanging]
+    counts = stage.run(decode_with=broken, older=(crashing, older, oldest))
     assert counts == JudgeCounts(images=3, decoded=3, passed=1, failed=2)
     assert stage.table is not None
     assert [row.sha256 for row in stage.table.rows] == [hanging, crashing, older]
-    assert stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)]).decoded == 0
+    assert stage.run(decode_with=broken, older=(crashing, older, oldest)).decoded == 0
 
 
 def test_refused_bytes_need_no_older_ones(tmp_path: Path) -> None:
     """A verdict is known: what was shown before does not come back."""
     stage = Stage(tmp_path, good(), b"<html>")
-    stage.shas = [stage.shas[1]]
-    assert stage.run(histories=[(stage.shas[0], sha256_hex(good()))]) == JudgeCounts(images=1, decoded=1, rejected=1)
+    stage.sha256s = [stage.sha256s[1]]
+    assert stage.run(older=(sha256_hex(good()),)) == JudgeCounts(images=1, decoded=1, rejected=1)
 
 
 def test_an_unchanged_run_starts_no_process(tmp_path: Path) -> None:

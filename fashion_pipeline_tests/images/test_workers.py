@@ -87,9 +87,7 @@ def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
         (Misdeed.TOO_FEW, Reason.DECODER_CRASHED, "no answer"),
     ],
 )
-def test_a_bad_decoder_is_one_images_failure(
-    decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str
-) -> None:
+def test_a_bad_decoder_is_one_images_failure(decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str) -> None:
     """Whatever becomes of the process, its image gets a reason and a sentence, and the next one is decoded."""
     error = failure(decoders, misdeed, "of our own")
     assert error.reason is reason
