@@ -111,7 +111,7 @@ def test_truncated_weights_are_refused(checkpoint_directory: Path, home: Home, t
     copy = copied(checkpoint_directory, tmp_path)
     weights = next(copy.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(WeightsUnavailable, match="cut short: download it again"):
+    with pytest.raises(WeightsUnavailable, match="truncated: download it again"):
         load_encoder(found(copy, home), device="cpu", precision="fp32", batch_size="auto")
 
 
