@@ -26,7 +26,7 @@ ROOMS = {
     "defs": (250, "Dagster's objects"),
     "demo": (710, "demo shops, page"),
     "stages": (250, "stages in order"),
-    "services": (480, "opens connections"),
+    "services": (250, "opens connections"),
     "model_shop": (850, "simulated shop"),
     "shop": (135, "reads WooCommerce"),
     "images": (365, "fetch, decode, judge"),
