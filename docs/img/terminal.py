@@ -23,7 +23,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from take import FLAGS
 
-COLUMNS, LINES = 100, 60
+COLUMNS, LINES = 100, 68  # rows enough for the whole demo
 COLOURS = {
     "default": "#d7dae0",
     "red": "#e06c75",
