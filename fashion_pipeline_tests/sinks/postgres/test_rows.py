@@ -237,22 +237,6 @@ async def test_withheld_products_await_consent_in_their_outcome(engine: AsyncEng
     assert told.in_postgres is True
 
 
-async def test_the_repository_handles_one_product(engine: AsyncEngine, tmp_path: Path) -> None:
-    """Create, look up, exists and count work inside the caller's transaction; create is an upsert."""
-    row = shop(tmp_path, 1).desired().products[0]
-    async with AsyncSession(engine) as session, session.begin():
-        repository = ProductRepository(session)
-        assert await repository.exists(STORE, "1") is False
-        assert await repository.create(row, now=NOW) == row.id
-        assert await repository.create(replace(row, title="Coat"), now=LATER) == row.id
-        found = await repository.get_by_external_id(STORE, "1")
-        assert found is not None
-        assert (found["title"], found["price"], found["created_at"]) == ("Coat", Decimal("19.90"), NOW)
-        assert await repository.get_by_external_id(STORE, "2") is None
-        assert await repository.exists(STORE, "1") is True
-        assert (await repository.count(), await repository.count("maison-sud")) == (1, 0)
-
-
 async def test_a_database_belongs_to_one_home(database_url: str) -> None:
     """The first home owns it; another is refused with a sentence that says how to change that."""
     async with database(database_url, home_id="home-1"), database(database_url, home_id="home-1"):
