@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
@@ -19,7 +19,6 @@ from fashion_pipeline.sinks.desired import Desired, product_id
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids, purge_rows
-from fashion_pipeline.sinks.postgres.repository import ProductRepository
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, sha, shop
 

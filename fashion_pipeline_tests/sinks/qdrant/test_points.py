@@ -16,6 +16,7 @@ from upath import UPath
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
+from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import (
     PointCounts,
@@ -24,7 +25,6 @@ from fashion_pipeline.sinks.qdrant.points import (
     first_seen,
     primary_counts,
     purge_points,
-    read_points,
     refresh_points,
 )
 from fashion_pipeline.storage.home import Home
@@ -217,8 +217,8 @@ def test_a_price_set_for_one_product_and_set_back_in_the_shop_is_put_right(
     made = shop(tmp_path, 3)
     put(client, made)
     before = dict(made.products)
-    for external_id in before:
-        made.add(replace(before[external_id], price=Decimal("5.00")))
+    for external_id, unchanged in before.items():
+        made.add(replace(unchanged, price=Decimal("5.00")))
         changed = next(each for each in made.desired().products if each.external_id == external_id)
         apply_product(client, collection=collection, store_id=STORE, points=changed.points, vectors=made.vectors)
         made.products = dict(before)
