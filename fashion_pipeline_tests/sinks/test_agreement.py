@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.agreement import Agreement, sample_sinks
 from fashion_pipeline.sinks.desired import product_id
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.rows import apply_rows
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 STORE = "atelier-nord"
 COUNT = 6
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -76,8 +76,12 @@ async def test_postgres_that_dies_in_the_middle_of_a_batch(home: Home, tmp_path:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (psycopg.errors.DiskFull("could not extend file"), DatabaseUnavailable, "has no room .*free some"),
-        (psycopg.errors.DeadlockDetected("deadlock detected"), DatabaseUnavailable, "gave way.*run again"),
+        (psycopg.errors.DiskFull("could not extend file"), DatabaseUnavailable, "has no disk space .*free some"),
+        (
+            psycopg.errors.DeadlockDetected("deadlock detected"),
+            DatabaseUnavailable,
+            "was blocked by another writer.*run again",
+        ),
         (psycopg.errors.AdminShutdown("terminating connection"), DatabaseUnavailable, "does not answer"),
         (psycopg.errors.UndefinedTable("no such table"), DatabaseError, "refused a statement"),
     ],

@@ -155,7 +155,9 @@ async def test_the_next_run_finishes_the_purge_of_a_product(sinks: Sinks) -> Non
 async def test_a_store_whose_purge_was_cut_off_says_how_to_finish_it(sinks: Sinks) -> None:
     """As long as PostgreSQL has rows of it; afterwards it only says how it may come back."""
     await set_tombstone(sinks.engine, NORTH, None, now=NOW)
-    with pytest.raises(StorePurged, match=f"--undo; its purge was cut off: fashion-pipeline purge {NORTH} finishes it"):
+    with pytest.raises(
+        StorePurged, match=f"--undo; its purge was interrupted: fashion-pipeline purge {NORTH} finishes it"
+    ):
         await purged_products(sinks.engine, NORTH)
     await purge_store(sinks, NORTH, now=NOW)
     with pytest.raises(StorePurged, match=r"--undo$"):

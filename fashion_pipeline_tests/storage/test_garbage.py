@@ -24,6 +24,12 @@ NOW = datetime.now(UTC)
 PIXELS = np.zeros((224, 224, 3), np.uint8)
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Return a home in a directory: only there do files have a time of their last use."""
+    return Home(tmp_path / "home")
+
+
 def age(home: Home, **by: float) -> None:
     """Let everything below a home be written so long ago."""
     then = (NOW - timedelta(**by)).timestamp()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -11,15 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcomes
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.health import (
     DAYS,
     Day,
     DueProducts,
     StoreHealth,
     due_stores,
-    left_products,
     needs_retry,
+    products_to_retry,
     remember_run,
     store_health,
 )
@@ -27,12 +25,6 @@ from fashion_pipeline.sinks.postgres.queries import purge_rows
 from fashion_pipeline_tests.sinks.tables import NOW
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
 
 
 def told(store_id: str, name: str, status: Status = Status.OK, *reasons: Reason, **more: Any) -> ProductOutcome:
@@ -94,9 +86,9 @@ async def test_a_store_is_counted_as_the_run_counted_it(engine: AsyncEngine) -> 
     """What has left the shop is no product of it; what is left to retry is the same in SQL and in Python."""
     await publish(engine, "north", *NORTH)
     health = (await store_health(engine, now=NOW))["north"]
-    assert health == StoreHealth(products=8, refused=3, left=4, overdue=1)
-    assert sum(map(needs_retry, NORTH)) == health.left
-    found = await left_products(engine, most=3)
+    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1)
+    assert sum(map(needs_retry, NORTH)) == health.needs_retry
+    found = await products_to_retry(engine, most=3)
     assert [outcome.external_id for outcome in found] == ["stale", "failed", "hidden"]
     assert found[0] == replace(NORTH[1], in_postgres=False)
 
