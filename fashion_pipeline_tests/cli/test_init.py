@@ -12,8 +12,9 @@ from dotenv import dotenv_values
 from fashion_pipeline.cli.init import KEY_VARIABLES, STORE_ID, env_example, next_steps, stores_yaml, write_starter
 from fashion_pipeline.errors import SettingsError, StoresFileError
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.stores import Quality, read_stores
+from fashion_pipeline.stores import Quality
 from fashion_pipeline.stores import Store as StoreModel
+from fashion_pipeline.stores_file import read_stores
 
 KEYS = dict.fromkeys(KEY_VARIABLES, "filled in")
 
