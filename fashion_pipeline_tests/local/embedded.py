@@ -67,7 +67,7 @@ def user(home: Home) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_until_nothing_runs(home: Home) -> None:
-    """Return when no process of the server is left: each of them holds this lock."""
+    """Return when every process of the server has ended: each of them holds this lock."""
     for name in ("supervisor.lock", "data.lock"):
         with file_lock(home.local("postgres") / name, timeout_s=30, what=name):
             pass

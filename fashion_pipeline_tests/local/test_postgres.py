@@ -20,7 +20,7 @@ from fashion_pipeline_tests.local.embedded import ROOT, USE, ask, user, wait_unt
 
 
 def test_it_serves_over_a_private_socket_only(home: Home, caplog: pytest.LogCaptureFixture) -> None:
-    """No port is open, nobody else may enter the socket's directory, data is flushed, and the start is said."""
+    """No port is open, only its user may enter the socket's directory, data is flushed, and the start is logged."""
     caplog.set_level(logging.INFO, "fashion_pipeline.local")
     with embedded_postgres(home) as url, embedded_postgres(home, database="dagster") as other:
         assert ask(url, "SHOW listen_addresses") == ""

@@ -12,7 +12,7 @@ from fashion_pipeline.storage.home import Home
 
 
 def test_the_local_qdrant_lets_one_process_in_at_a_time(home: Home) -> None:
-    """The second waits, up to its time; then the sentence says what is held."""
+    """The second process waits for its timeout; then the message names the lock."""
     with local_qdrant(home) as client:
         assert client.get_collections().collections == []
         with pytest.raises(LockTimeout, match="local Qdrant"), local_qdrant(home, timeout_s=0):

@@ -47,7 +47,7 @@ def test_a_stale_pid_file_that_names_a_stranger_is_no_obstacle(home: Home) -> No
 
 
 def test_a_second_supervisor_leaves_the_first_alone(home: Home) -> None:
-    """One that a killed process left on its way is no obstacle: who starts another finds that it serves."""
+    """A supervisor that a killed process started is used: starting another one finds it running."""
     with embedded_postgres(home) as url:
         assert local_postgres._Cluster(home.local("postgres").absolute())._launch() is False
         assert ask(url, "SELECT 1") == 1

@@ -33,7 +33,7 @@ def client(home: Home) -> Iterator[QdrantClient]:
 
 @pytest.fixture
 async def collection(engine: AsyncEngine, client: QdrantClient, tmp_path: Path) -> str:
-    """Return the collection of both sinks in step."""
+    """Fill both sinks without drift, and return the collection."""
     made = shop(tmp_path, COUNT)
     desired = made.desired()
     await apply_rows(engine, store_id=STORE, desired=desired, now=NOW)
@@ -56,7 +56,7 @@ async def look(engine: AsyncEngine, client: QdrantClient, collection: str, **mor
 
 
 async def test_sinks_in_step_agree(engine: AsyncEngine, client: QdrantClient, collection: str) -> None:
-    """Rows and points are counted whole and looked up both ways, at most so many; a store without any is in step too."""
+    """All rows and points are counted, and a limited number looked up in both directions; an empty store agrees too."""
     assert await look(engine, client, collection) == Agreement(COUNT, COUNT, 2 * COUNT)
     bounded = await look(engine, client, collection, most=2)
     assert (bounded.rows, bounded.points, bounded.looked_at) == (COUNT, COUNT, 4)

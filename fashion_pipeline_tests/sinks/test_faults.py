@@ -90,10 +90,10 @@ def test_what_the_database_complains_of_is_told_apart(
     error: psycopg.Error, kind: type[DatabaseError], words: str
 ) -> None:
     """A full disk is not a server that is down, and neither is a statement that is wrong."""
-    with pytest.raises(kind, match=words) as told, translate(make_url("postgresql://u:s3cret@db.example/shop")):
+    with pytest.raises(kind, match=words) as raised, translate(make_url("postgresql://u:s3cret@db.example/shop")):
         raise error
-    assert type(told.value) is kind
-    assert "s3cret" not in str(told.value)
+    assert type(raised.value) is kind
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_qdrant_that_dies_after_any_request(
     after = {name: item for name, item in before.items() if name not in {"1", "2", "3"}}
     after |= {name: replace(before[name], title="Coat") for name in ("5", "6")} | {"9": product("9")}
     asked: list[str] = []
-    told: set[str] = set()
+    messages: set[str] = set()
     for number in range(1, 100):  # the first asks for the version
         with opened(server.url, home) as client:
             if number == 1:
@@ -148,13 +148,13 @@ def test_qdrant_that_dies_after_any_request(
                         put(cut, made)
                     break
                 except VectorStoreUnavailable as error:
-                    told.add(str(error).partition("(")[0])
+                    messages.add(str(error).partition("(")[0])
             put(client, made)
             there = read_points(client, f"products__{made.fingerprint}", STORE, whole=True)
             wanted = {point.point_id: point.point_hash for point in made.desired().points}
             assert {key: point.point_hash for key, point in there.items()} == wanted, asked[-1]
     assert number == len(asked) > 10
-    assert all(sentence.endswith("does not answer ") for sentence in told)
+    assert all(sentence.endswith("does not answer ") for sentence in messages)
     kinds = {line.split()[0] + line.partition("/points")[2].partition("?")[0] for line in asked}
     assert {"PUT", "POST/delete", "POST/batch", "POST/payload", "POST/payload/delete"} <= kinds
 

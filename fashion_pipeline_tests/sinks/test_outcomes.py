@@ -24,9 +24,9 @@ async def test_outcomes_are_published_by_difference(engine: AsyncEngine, tmp_pat
     made.judged[sha("2-0")] = rejected(Reason.TOO_BLURRY, Reason.TOO_SMALL)
     desired = made.desired()
     counts = await apply_rows(engine, store_id=STORE, desired=desired, now=NOW)
-    told: dict[str, Any] = {"store_id": STORE, "outcomes": desired.outcomes, "withheld": counts.withheld}
-    assert await publish_outcomes(engine, **told, now=NOW) == 3
-    assert await publish_outcomes(engine, **told, now=LATER) == 0
+    arguments: dict[str, Any] = {"store_id": STORE, "outcomes": desired.outcomes, "withheld": counts.withheld}
+    assert await publish_outcomes(engine, **arguments, now=NOW) == 3
+    assert await publish_outcomes(engine, **arguments, now=LATER) == 0
     assert await mark_in_qdrant(engine, store_id=STORE, present=[product_id(STORE, "1")]) == 1
     found = await read_outcomes(engine, store_id=STORE)
     assert [(one.in_postgres, one.in_qdrant) for one in found] == [(True, True), (False, False), (True, False)]
@@ -46,6 +46,6 @@ async def test_withheld_products_await_consent_in_their_outcome(engine: AsyncEng
     desired = made.desired()
     counts = await apply_rows(engine, store_id=STORE, desired=desired, now=LATER)
     await publish_outcomes(engine, store_id=STORE, outcomes=desired.outcomes, withheld=counts.withheld, now=LATER)
-    (told,) = await read_outcomes(engine, store_id=STORE, external_id="1")
-    assert told.reasons == (Reason.AWAITING_CONSENT, Reason.TOO_SMALL)
-    assert told.in_postgres is True
+    (outcome,) = await read_outcomes(engine, store_id=STORE, external_id="1")
+    assert outcome.reasons == (Reason.AWAITING_CONSENT, Reason.TOO_SMALL)
+    assert outcome.in_postgres is True

@@ -37,7 +37,7 @@ NORTH, SOUTH = "atelier-nord", "maison-sud"
 
 @pytest.fixture
 async def sinks(database_url: str, home: Home) -> AsyncIterator[Sinks]:
-    """Yield two stores in step, with the old model; the first shows every picture."""
+    """Yield two stores without drift, with the old model; the first publishes every image."""
     async with database(database_url, home_id=home.id) as engine:
         made = Sinks(home, engine, partial(local_qdrant, home))
         for shop in shops(home, OLD):
@@ -70,7 +70,7 @@ def build(sinks: Sinks, shop: Shop) -> None:
 
 
 async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> None:
-    """Not with one store done, nor with first pictures only, nor for a model that is not wanted; then in one step."""
+    """Not with one store done, nor with primary images only, nor for a model that is not wanted; then all at once."""
     north, south = shops(sinks.home, NEW)
     live = await live_counts(sinks.engine)
     new = collection_name(NEW)
@@ -94,7 +94,7 @@ async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> Non
 
 
 async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sinks) -> None:
-    """However many points it has: the stores that were run without it since have what left, and old prices, in it."""
+    """However many points it has: of stores that ran without it since, it holds gone products and old prices."""
     for shop in shops(sinks.home, NEW):
         build(sinks, shop)
     live = await live_counts(sinks.engine)
@@ -103,8 +103,8 @@ async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sin
     assert await stores_behind(sinks.engine, NEW) == {SOUTH}
     assert await stores_behind(sinks.engine, OLD) == set()
     await claim_rollout(sinks.engine, Model(NEW), NOW)
-    told = {progress.model.fingerprint: progress for progress in await models(sinks)}
-    assert (told[OLD].lacks, told[NEW].lacks) == ({}, {SOUTH: 1})
+    by_model = {progress.model.fingerprint: progress for progress in await models(sinks)}
+    assert (by_model[OLD].lacks, by_model[NEW].lacks) == ({}, {SOUTH: 1})
     with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 up-to-date points"):
         await promote(sinks, NEW, force=False, now=NOW)
     with sinks.qdrant() as client:
@@ -141,11 +141,15 @@ async def test_every_model_is_told_of(sinks: Sinks) -> None:
     build(sinks, shops(sinks.home, NEW)[0])
     await claim_rollout(sinks.engine, Model(NEW, "local-dir:/new"), NOW)
     shops(sinks.home, "a" * 16)[1].desired()
-    told = {progress.model.fingerprint: progress for progress in await models(sinks)}
-    assert (told[OLD].model.name, told[OLD].points, told[OLD].vectors) == ("local-dir:/old", 5, 4)
-    assert (told[OLD].shown, told[OLD].wanted, told[OLD].lacks) == (True, False, {})
-    assert (told[NEW].shown, told[NEW].wanted, told[NEW].lacks) == (False, True, {SOUTH: 1})
-    assert (told["a" * 16].points, told["a" * 16].vectors, told["a" * 16].lacks) == (None, 1, {NORTH: 2, SOUTH: 1})
+    by_model = {progress.model.fingerprint: progress for progress in await models(sinks)}
+    assert (by_model[OLD].model.name, by_model[OLD].points, by_model[OLD].vectors) == ("local-dir:/old", 5, 4)
+    assert (by_model[OLD].shown, by_model[OLD].wanted, by_model[OLD].lacks) == (True, False, {})
+    assert (by_model[NEW].shown, by_model[NEW].wanted, by_model[NEW].lacks) == (False, True, {SOUTH: 1})
+    assert (by_model["a" * 16].points, by_model["a" * 16].vectors, by_model["a" * 16].lacks) == (
+        None,
+        1,
+        {NORTH: 2, SOUTH: 1},
+    )
 
 
 async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
@@ -194,7 +198,7 @@ async def test_what_readers_see_is_repaired_although_the_tables_model_was_droppe
 
 
 async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None:
-    """While a new model is built drift in what readers see counts too, and what is mended is what its model can give."""
+    """While a new model is built, drift in the live collection counts too, and is repaired as far as its model has vectors."""
     new, _ = shops(sinks.home, NEW)
     build(sinks, new)
     with sinks.qdrant() as client:

@@ -91,17 +91,17 @@ async def test_too_many_removals_wait_and_consent_lets_them_pass(engine: AsyncEn
     made = shop(tmp_path, 20)
     await put(engine, made.desired())
     made.trash(*map(str, range(1, 11)))
-    held = await put(engine, made.desired(), LATER)
-    assert (held.archived, len(held.withheld)) == (0, 10)
+    counts = await put(engine, made.desired(), LATER)
+    assert (counts.archived, len(counts.withheld)) == (0, 10)
     assert await live_counts(engine) == {STORE: 20}
-    assert (await put(engine, made.desired(), LATER)).withheld == held.withheld
+    assert (await put(engine, made.desired(), LATER)).withheld == counts.withheld
     assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=10)
     made.trash("11", "12")
     assert await put(engine, made.desired(), LATER + timedelta(days=1)) == RowCounts(archived=2)
 
 
 async def test_a_product_leaves_on_evidence_about_itself_only(engine: AsyncEngine, tmp_path: Path) -> None:
-    """A picture that fails, and a shop that hides a product, keep the row; a product no table knows waits for consent."""
+    """A failing image and a product that the shop hides keep the row; a product in no table waits for consent."""
     made = shop(tmp_path, 20)
     await put(engine, made.desired())
     made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503")
@@ -158,7 +158,7 @@ async def test_a_digest_that_matches_reads_nothing_and_a_restored_backup_does_no
 
 
 async def test_a_dry_run_counts_and_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
-    """The difference is told, and the rows and the digest stay."""
+    """It returns the difference; the rows and the digest stay."""
     made = shop(tmp_path, 3)
     assert await put(engine, made.desired(), dry_run=True) == RowCounts(written=3)
     assert await rows(engine) == []
