@@ -52,11 +52,16 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield the server that FASHION_TEST_DATABASE_URL names, or an embedded one, with a migrated template."""
+    """Yield the server that FASHION_TEST_DATABASE_URL names, or an embedded one, with a migrated template.
+
+    The workers of pytest-xdist share one embedded server; each has a template of its own.
+    """
     with ExitStack() as stack:
         url = os.environ.get("FASHION_TEST_DATABASE_URL")
         if not url:
-            url = stack.enter_context(embedded_postgres(Home(tmp_path_factory.mktemp("embedded"))))
+            base = tmp_path_factory.getbasetemp()
+            run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+            url = stack.enter_context(embedded_postgres(Home(run / "embedded")))
         server = Server(url)
         server.run("CREATE DATABASE {}", server.template)
         stack.callback(server.run, "DROP DATABASE {} WITH (FORCE)", server.template)
