@@ -190,3 +190,33 @@ class Pipeline:
                 return {row.external_id: row.image_url for row in found}
 
         return asyncio.run(read())
+
+
+WORK = ("fetched", "decoded", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
+
+
+def did(report: dict[str, Any]) -> dict[str, int]:
+    """Return what a run did, without what it did not."""
+    return {name: report[name] for name in (*WORK, "payloads_written") if report[name]}
+
+
+def rows(pipeline: Pipeline, columns: str) -> dict[str, tuple[Any, ...]]:
+    """Return some columns of every row, archived ones too, by external id."""
+
+    async def read() -> dict[str, tuple[Any, ...]]:
+        async with database(pipeline.database_url) as engine, engine.connect() as connection:
+            found = await connection.execute(text(f"SELECT external_id, {columns} FROM products"))  # noqa: S608 - ours
+            return {row[0]: tuple(row[1:]) for row in found}
+
+    return asyncio.run(read())
+
+
+def outcome(pipeline: Pipeline, external_id: str) -> tuple[str, str, list[str], bool, bool]:
+    """Return stage, status, reasons, and whether the product is in each sink."""
+    (found,) = (told for told in pipeline.outcomes() if told.external_id == external_id)
+    return found.stage, found.status.value, [str(it.value) for it in found.reasons], found.in_postgres, found.in_qdrant
+
+
+def published(pipeline: Pipeline) -> list[str]:
+    """Return the ids of the live rows, in order."""
+    return sorted(pipeline.held().rows)

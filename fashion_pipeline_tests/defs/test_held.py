@@ -11,8 +11,7 @@ from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.runs import run_store, sync_partitions
 from fashion_pipeline.errors import ShopUnavailable
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline_tests.defs.test_stories import outcome, published
-from fashion_pipeline_tests.pipeline import Pipeline
+from fashion_pipeline_tests.pipeline import Pipeline, outcome, published
 
 INGEST = defs.resolve_job_def("ingest_store")
 

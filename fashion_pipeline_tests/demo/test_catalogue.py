@@ -11,7 +11,7 @@ from fashion_pipeline.demo.catalogue import PRODUCTS, SPECIALS, STORES, environm
 from fashion_pipeline.model_shop.payload import product_payload
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.stores_file import read_stores
-from fashion_pipeline_tests.demo.test_media import passes
+from fashion_pipeline_tests.demo.passing import passes
 
 ORIGIN = "http://127.0.0.1:8123"
 
