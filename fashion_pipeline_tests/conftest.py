@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,7 +19,7 @@ from fashion_pipeline.embedding.tiny import make_tiny
 from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.sinks.postgres.migrate import migrate
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.killed import PROGRAM
+from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.pipeline import Pipeline
 
 
@@ -108,25 +105,21 @@ Kill = Callable[[str, Pipeline], int]
 
 
 @pytest.fixture(scope="session")
-def kill() -> Iterator[Kill]:
+def forks() -> Iterator[Forks]:
+    """Yield what runs the command line without its imports."""
+    process = Forks()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def kill(forks: Forks) -> Kill:
     """Return what runs a pipeline's ``ingest`` until a moment, and returns the signal that ended it."""
-    command = [sys.executable, *PROGRAM]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-        def ask(moment: str, pipeline: Pipeline) -> int:
-            if process.stdin is None or process.stdout is None:
-                msg = "the process was started without pipes"
-                raise RuntimeError(msg)
-            request = {
-                "moment": moment,
-                "arguments": ["ingest", pipeline.store_id],
-                "environment": pipeline.environment,
-            }
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            return os.WTERMSIG(int(process.stdout.readline()))
+    def ask(moment: str, pipeline: Pipeline) -> int:
+        return os.WTERMSIG(forks.run(moment, ["ingest", pipeline.store_id], environment=pipeline.environment))
 
-        yield ask
+    return ask
 
 
 @pytest.fixture(scope="session")
@@ -139,9 +132,15 @@ Make = Callable[[str], Pipeline]
 
 
 @pytest.fixture
-def make_pipeline(shops: ModelServer, unused_shops: Iterator[str], model: str, tmp_path: Path) -> Make:
+def make_pipeline(shops: ModelServer, unused_shops: Iterator[str], model: str, tmp_path: Path, forks: Forks) -> Make:
     """Return what makes a pipeline, on a database, for a shop that no other test has touched."""
-    return lambda url: Pipeline(tmp_path / "work", shops, next(unused_shops), database_url=url, model=model)
+
+    def make(url: str) -> Pipeline:
+        made = Pipeline(tmp_path / "work", shops, next(unused_shops), database_url=url, model=model)
+        made.forks = forks
+        return made
+
+    return make
 
 
 @pytest.fixture

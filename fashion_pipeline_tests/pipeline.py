@@ -29,6 +29,7 @@ from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline_tests.killed import Forks
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Pipeline:
         self.server = server
         self.store_id = store_id
         self.database_url = database_url
+        self.forks = Forks()
         self.environment = {
             "FASHION_STORES": str(folder / "stores.yaml"),
             "FASHION_HOME": str(folder / "home"),
@@ -117,8 +119,13 @@ class Pipeline:
             raise result.error
         return store_report(result.counts, result.seconds, self.outcomes())
 
-    def command(self, *arguments: str) -> Any:
-        """Run the command line as a process of its own."""
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process that already has the imports."""
+        environment = {**os.environ, **self.environment}
+        return self.forks.command(arguments, environment=environment, folder=self.folder)
+
+    def cold_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a shell does."""
         return subprocess.run(
             [sys.executable, "-m", "fashion_pipeline.cli", *arguments],
             env={**os.environ, **self.environment},
