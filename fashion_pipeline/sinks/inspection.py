@@ -25,7 +25,7 @@ from fashion_pipeline.sinks.postgres.queries import count_live
 from fashion_pipeline.sinks.postgres.rows import free_ids, removals_of, row_values
 from fashion_pipeline.sinks.postgres.schema import products
 from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remembered
-from fashion_pipeline.sinks.qdrant.points import DIGEST, anchor, applied_point, scroll
+from fashion_pipeline.sinks.qdrant.applied import DIGEST, anchor, applied_point, scroll
 from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:

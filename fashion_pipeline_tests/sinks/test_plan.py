@@ -97,7 +97,7 @@ def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> N
         stage="postgres_products",
         status=Status.REJECTED,
         reasons=(Reason.AWAITING_CONSENT,),
-        detail="the shop's table does not know it any more",
+        detail="it is no longer in the shop's table",
     )
 
 

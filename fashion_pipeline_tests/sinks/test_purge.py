@@ -170,7 +170,7 @@ async def test_a_repair_brings_nothing_back_whose_purge_was_cut_off(sinks: Sinks
             purge_points(client, NORTH, product=None if purged is None else product_id(NORTH, purged))
         await purge_rows(sinks.engine, NORTH, purged)
         if purged is not None:
-            assert not (await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)).left
+            assert not (await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)).remaining
             assert await numbers(sinks, NORTH) == (3, 4, 4)
             (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id=purged)
             assert (told.title, told.reasons, told.in_postgres) == ("", (Reason.PURGED,), False)

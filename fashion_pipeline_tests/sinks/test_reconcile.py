@@ -21,7 +21,7 @@ from fashion_pipeline.sinks.drift import SAMPLE, Kind
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target, collection_name
-from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_store, inspect_strays, reconcile_store
+from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_orphans, inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 
@@ -73,7 +73,7 @@ async def kept(database_url: str, home: Home) -> AsyncIterator[Kept]:
         made = Kept(Sinks(home, engine, partial(local_qdrant, home)), shop)
         filled = await made.reconcile()
         assert filled.before.counts == {"row_missing": 4, "outcome_wrong": 4, "no_collection": 6}
-        assert not filled.left
+        assert not filled.remaining
         yield made
 
 
@@ -128,7 +128,7 @@ async def test_drift_in_postgres_is_named_and_repaired(kept: Kept, damage: str) 
     assert await kept.held() == wrong
     assert (seen.counts, seen.withheld) == (IN_POSTGRES[damage], 0)
     done = await kept.reconcile()
-    assert (done.before.counts, done.left.counts) == (seen.counts, {})
+    assert (done.before.counts, done.remaining.counts) == (seen.counts, {})
     assert await kept.held() == before
     assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
 
@@ -148,7 +148,7 @@ async def test_a_lost_collection_is_made_of_the_vectors_that_are_left(kept: Kept
     kept.shop.vectors.forget([sha("1-0")])
     look = await kept.reconcile()
     assert look.before.counts == {"no_collection": 5, "vector_lost": 1}
-    assert look.left.counts == {"point_missing": 1}
+    assert look.remaining.counts == {"point_missing": 1}
     with kept.sinks.qdrant() as client:
         assert client.count(ALIAS).count == 5
 
@@ -177,7 +177,7 @@ async def test_drift_in_qdrant_is_named_and_repaired(kept: Kept, damage: str) ->
         change(client)
     assert (await kept.reconcile(repair=False)).before.counts == counts
     done = await kept.reconcile()
-    assert (done.before.counts, done.left.counts) == (counts, {})
+    assert (done.before.counts, done.remaining.counts) == (counts, {})
     assert await kept.held() == before
 
 
@@ -187,7 +187,7 @@ async def test_a_product_that_left_the_tables_takes_row_and_points_along(kept: K
     kept.shop.save(kept.sinks.home)
     done = await kept.reconcile()
     assert done.before.counts == {"row_unwanted": 1, "outcome_wrong": 1, "point_unwanted": 3}
-    assert not done.left
+    assert not done.remaining
     rows, points = await kept.held()
     assert len(points) == 3
     assert [row[4] for row in rows[:4] if row[1] == "4"] == [False]
@@ -208,7 +208,7 @@ async def test_removals_beyond_the_bound_are_no_drift_until_a_person_agrees(kept
     kept.shop.save(kept.sinks.home)
     before = (await kept.held())[1]
     held = await kept.reconcile()
-    assert (held.before.counts, held.before.withheld, held.left.counts) == ({"outcome_wrong": 4}, 4, {})
+    assert (held.before.counts, held.before.withheld, held.remaining.counts) == ({"outcome_wrong": 4}, 4, {})
     assert (await kept.held())[1] == before
     outcomes = await read_outcomes(kept.sinks.engine, store_id=STORE)
     assert all(told.reasons[0] is Reason.AWAITING_CONSENT for told in outcomes)
@@ -226,8 +226,8 @@ async def test_a_lost_vector_is_named_and_left_to_the_next_run(kept: Kept) -> No
         set_payload(title="x")(client)
     done = await kept.reconcile()
     assert done.before.counts == {"point_payload": 1, "vector_lost": 6}
-    assert done.left.counts == {"vector_lost": 6}
-    assert not done.left.repairable
+    assert done.remaining.counts == {"vector_lost": 6}
+    assert not done.remaining.repairable
 
 
 async def test_a_store_without_tables_is_not_emptied(kept: Kept) -> None:
@@ -235,7 +235,7 @@ async def test_a_store_without_tables_is_not_emptied(kept: Kept) -> None:
     before = await kept.held()
     kept.sinks.home.table("quality_passed", STORE).unlink()
     done = await kept.reconcile()
-    assert done.left.counts == {"no_tables": 6}
+    assert done.remaining.counts == {"no_tables": 6}
     assert await kept.held() == before
     assert not await inspect_store(kept.sinks, store("maison-sud"), now=LATER)
 
@@ -245,10 +245,10 @@ async def test_points_of_a_store_that_nothing_knows_are_strays(kept: Kept) -> No
     with kept.sinks.qdrant() as client:
         set_payload(store_id="gone")(client)
         foreign({"title": "no store"})(client)
-        seen = inspect_strays(client, [STORE], repair=False)
+        seen = inspect_orphans(client, [STORE], repair=False)
         assert seen.counts == {"point_stray": 2}
-        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
-        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {}
+        assert inspect_orphans(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
+        assert inspect_orphans(client, [STORE, "gone"], repair=True).counts == {}
         assert alias_target(client) == COLLECTION
 
 
@@ -256,7 +256,7 @@ async def test_another_homes_points_are_not_taken_for_strays(kept: Kept, tmp_pat
     """With FASHION_QDRANT_URL naming somebody else's Qdrant, all points there are of stores that nothing knows."""
     ours = Sinks(Home(tmp_path / "another"), kept.sinks.engine, kept.sinks.open_qdrant)
     with pytest.raises(CollectionMismatch, match="belongs to another home"), ours.qdrant() as client:
-        inspect_strays(client, [], repair=True)
+        inspect_orphans(client, [], repair=True)
     assert not (await kept.reconcile()).before
 
 
@@ -282,4 +282,4 @@ async def test_a_changed_product_is_drift_until_it_is_applied(kept: Kept) -> Non
     kept.shop.add(replace(kept.shop.products["1"], title="Coat")).save(kept.sinks.home)
     done = await kept.reconcile()
     assert done.before.counts == {"row_wrong": 1, "outcome_wrong": 1, "point_payload": 1}
-    assert not done.left
+    assert not done.remaining

@@ -123,11 +123,11 @@ async def test_the_first_collection_is_shown_at_once(home: Home) -> None:
 async def test_the_wanted_model_is_that_of_the_run_that_began_last(
     sinks: Sinks, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that began before another model came does not take it back; one that begins later does, and it is said."""
+    """A run that started before another model was wanted does not claim it back; a later one does, and logs that."""
     hour = timedelta(hours=1)
     with caplog.at_level(logging.WARNING):
         assert await claim_rollout(sinks.engine, Model(NEW, "local-dir:/new"), NOW + 2 * hour)
-    assert f"the model is {NEW} (local-dir:/new) from now on; it was {OLD} (local-dir:/old)" in caplog.text
+    assert f"the wanted model is now {NEW} (local-dir:/new); it was {OLD} (local-dir:/old)" in caplog.text
     assert not await claim_rollout(sinks.engine, Model(OLD), NOW + hour)
     assert await claim_rollout(sinks.engine, Model(NEW), NOW + hour)
     assert not await claim_rollout(sinks.engine, Model(OLD), None)
@@ -163,11 +163,11 @@ async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
     assert await promote(sinks, OLD, force=False, now=NOW + timedelta(hours=1)) == Model(OLD, "local-dir:/old")
 
 
-async def test_a_model_that_readers_see_is_not_dropped(sinks: Sinks) -> None:
+async def test_the_live_model_is_not_dropped(sinks: Sinks) -> None:
     """Any other goes with its collection, its vectors and its name, those without a collection too."""
     build(sinks, shops(sinks.home, NEW)[0])
     shops(sinks.home, "a" * 16)[1].desired()
-    with pytest.raises(SettingsError, match=r"readers see model 0000.*promote another"):
+    with pytest.raises(SettingsError, match=r"model 0000.* is live: promote another"):
         await drop(sinks, OLD)
     with pytest.raises(SettingsError, match=f"there are: {OLD}"):
         await drop(sinks, "b" * 16)
@@ -187,7 +187,7 @@ async def test_what_readers_see_is_repaired_although_the_tables_model_was_droppe
         client.delete(collection_name(OLD), [str(new.desired().products[1].id)])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "vector_lost": 4}
-    assert (dict(look.left.counts), look.left.repairable) == ({"vector_lost": 4}, False)
+    assert (dict(look.remaining.counts), look.remaining.repairable) == ({"vector_lost": 4}, False)
     with sinks.qdrant() as client:
         assert collections(client) == (collection_name(OLD),)
         assert client.count(collection_name(OLD)).count == 5
@@ -203,7 +203,7 @@ async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None
         client.set_payload(collection_name(NEW), payload={"title": "x"}, points=[point])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "point_payload": 1}
-    assert not look.left
+    assert not look.remaining
     new.add(product("3"))
     new.save(sinks.home)
     await reconcile_store(sinks, new.store, now=NOW, repair=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
@@ -19,7 +19,6 @@ from fashion_pipeline.sinks.desired import Desired, product_id
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids, purge_rows
-from fashion_pipeline.sinks.postgres.repository import ProductRepository
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, sha, shop
 
@@ -235,22 +234,6 @@ async def test_withheld_products_await_consent_in_their_outcome(engine: AsyncEng
     (told,) = await read_outcomes(engine, store_id=STORE, external_id="1")
     assert told.reasons == (Reason.AWAITING_CONSENT, Reason.TOO_SMALL)
     assert told.in_postgres is True
-
-
-async def test_the_repository_handles_one_product(engine: AsyncEngine, tmp_path: Path) -> None:
-    """Create, look up, exists and count work inside the caller's transaction; create is an upsert."""
-    row = shop(tmp_path, 1).desired().products[0]
-    async with AsyncSession(engine) as session, session.begin():
-        repository = ProductRepository(session)
-        assert await repository.exists(STORE, "1") is False
-        assert await repository.create(row, now=NOW) == row.id
-        assert await repository.create(replace(row, title="Coat"), now=LATER) == row.id
-        found = await repository.get_by_external_id(STORE, "1")
-        assert found is not None
-        assert (found["title"], found["price"], found["created_at"]) == ("Coat", Decimal("19.90"), NOW)
-        assert await repository.get_by_external_id(STORE, "2") is None
-        assert await repository.exists(STORE, "1") is True
-        assert (await repository.count(), await repository.count("maison-sud")) == (1, 0)
 
 
 async def test_a_database_belongs_to_one_home(database_url: str) -> None:

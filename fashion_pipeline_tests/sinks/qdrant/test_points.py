@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from upath import UPath
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
+from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import (
     PointCounts,
@@ -23,7 +25,6 @@ from fashion_pipeline.sinks.qdrant.points import (
     first_seen,
     primary_counts,
     purge_points,
-    read_points,
     refresh_points,
 )
 from fashion_pipeline.storage.home import Home
@@ -207,6 +208,21 @@ def test_one_product_alone_makes_the_next_run_compare(client: QdrantClient, coll
     desired = points.desired()
     apply_product(client, collection=collection, store_id=STORE, points=desired.points, vectors=points.vectors)
     assert put(client, made) == (0, 1, 0)
+
+
+def test_a_price_set_for_one_product_and_set_back_in_the_shop_is_put_right(
+    client: QdrantClient, collection: str, tmp_path: Path
+) -> None:
+    """Writing one product's points forgets the store's digest, whichever of its points carries it."""
+    made = shop(tmp_path, 3)
+    put(client, made)
+    before = dict(made.products)
+    for external_id, unchanged in before.items():
+        made.add(replace(unchanged, price=Decimal("5.00")))
+        changed = next(each for each in made.desired().products if each.external_id == external_id)
+        apply_product(client, collection=collection, store_id=STORE, points=changed.points, vectors=made.vectors)
+        made.products = dict(before)
+        assert put(client, made) == (0, 1, 0)
 
 
 def test_stores_do_not_touch_each_other(client: QdrantClient, collection: str, tmp_path: Path) -> None:
