@@ -1,4 +1,4 @@
-"""Random damage to pictures of at most 4 KB, for as long as it is given: no crash, no surprise, no memory beyond its bound.
+"""Random damage to images of at most 4 KB, for as long as it is given: no crash, no surprise, no memory beyond its bound.
 
 ``make bench NAME=fuzz-images ARGS="--seconds 600"``; ``--inputs`` and ``--seed`` make a short run that can be
 repeated. What is fuzzed is what a worker does with a file, its decoders, measurements and findings, and the
@@ -6,7 +6,7 @@ verdict on them, in one process, which the kernel holds to a worker's memory. Th
 files; the mutations know each format's words, and mend the check sums of a PNG. An input that crashes the process,
 takes longer than a worker's deadline, takes more memory than a worker's bound, or raises what is not of this
 package's errors is kept, and named; one that the kernel refused memory is only counted: a worker ends there, and
-its picture has failed. The last line is
+its image has failed. The last line is
 ``{"inputs": n, "seconds": s, "crashes": 0, "unexpected": 0, "refused_memory": n, "peak_rss_mb": n, "bound_mb": n}``.
 """
 

@@ -68,7 +68,7 @@ def find_checkpoint(model: str, *, home: Home, pixel_spec: str) -> Checkpoint:
     Args:
         model: ``hf-hub:OWNER/NAME``, ``local-dir:/path``, or ``tiny`` for the generated one.
         home: where ``tiny`` is generated and digests of large weights are remembered.
-        pixel_spec: version of the code that turns a picture into 224x224x3 pixels.
+        pixel_spec: version of the code that turns an image into 224x224x3 pixels.
 
     Raises:
         WeightsUnavailable: no hub, no directory, or no file; the message says what to set.
@@ -170,7 +170,7 @@ def _weights_sha256(weights: Path, home: Home) -> str:
 def load_encoder(checkpoint: Checkpoint, *, device: str, precision: str, batch_size: int | str) -> Encoder:
     """Load the image tower, check that it is FashionSigLIP's shape, and move it to the device.
 
-    bf16 is used where it was asked for or the processor has it, and only after two probe pictures
+    bf16 is used where it was asked for or the processor has it, and only after two probe images
     have shown a cosine of at least 0.9999 to fp32.
 
     Raises:
@@ -313,7 +313,7 @@ def _check_preprocess(checkpoint: Checkpoint, model: Any, preprocess: Any) -> No
             raise WrongModel(msg)
     resize = type(preprocess.transforms[0]).__name__
     if resize != "Resize":
-        msg = f"open_clip prepares pictures for {checkpoint.name} with {resize} first, not with a plain Resize"
+        msg = f"open_clip prepares images for {checkpoint.name} with {resize} first, not with a plain Resize"
         raise WrongModel(msg)
 
 

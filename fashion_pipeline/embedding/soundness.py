@@ -19,7 +19,7 @@ class VectorSample:
     Attributes:
         fingerprint: of the model they should be of.
         looked_at: how many.
-        wrong: hex SHA-256 of the pictures whose vector is damaged, of another norm than 1, or of another model.
+        wrong: hex SHA-256 of the images whose vector is damaged, of another norm than 1, or of another model.
     """
 
     fingerprint: str
@@ -40,7 +40,7 @@ def sample_vectors(
 
 
 def _odd(rows: Sequence[EmbeddedImage], vectors: Vectors) -> set[str]:
-    """Return the pictures whose vector cannot be read, or has another norm than 1."""
+    """Return the images whose vector cannot be read, or has another norm than 1."""
     import numpy as np
 
     try:

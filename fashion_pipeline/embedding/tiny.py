@@ -1,6 +1,6 @@
 """A one-layer, untrained model of FashionSigLIP's interface, generated on the spot.
 
-It takes 224x224 pictures and gives 768 numbers through exactly the loading code of the real one,
+It takes 224x224 images and gives 768 numbers through exactly the loading code of the real one,
 in 1.3 MB. Its neighbours follow colour and layout, not fashion: it is for tests and the demo.
 """
 
@@ -68,17 +68,17 @@ def make_tiny(directory: Path) -> Path:
 def _spread(tower: Any) -> None:
     """Move the mean of what random weights give to zero.
 
-    Untrained, all pictures lie within a cosine of 0.99; around their mean they tell colours apart.
+    Untrained, all images lie within a cosine of 0.99; around their mean they tell colours apart.
     """
     import torch
 
     colours = torch.rand(64, 3, 1, 1) * 2 - 1
-    pictures = torch.ones(64, 3, 224, 224)
-    pictures[:, :, 30:-30, 60:-60] = colours
+    images = torch.ones(64, 3, 224, 224)
+    images[:, :, 30:-30, 60:-60] = colours
     seen: list[torch.Tensor] = []
     handle = tower.ln_post.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     with torch.inference_mode():
-        tower(pictures)
+        tower(images)
     handle.remove()
     with torch.no_grad():
         tower.ln_post.bias -= seen[0][:, 1:].mean(dim=(0, 1))

@@ -1,6 +1,6 @@
-"""Is a picture good enough? Measured once per bytes, judged as often as the thresholds change.
+"""Is an image good enough? Measured once per bytes, judged as often as the thresholds change.
 
-The one decode of a picture's life is ordered here, of a process of its own: it yields the
+The one decode of an image's life is ordered here, of a process of its own: it yields the
 measurements, and for what passes the model-ready pixels that the embeddings stage reads.
 """
 
@@ -35,14 +35,14 @@ CHECKPOINT_ITEMS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCounts:
-    """What one run of the stage did: pictures in all, decoded anew, and by verdict.
+    """What one run of the stage did: images in all, decoded anew, and by verdict.
 
     Attributes:
         failed: their decoder hung, crashed or needed too much memory; tried again when they are due.
         missing: their bytes are lost.
     """
 
-    pictures: int = 0
+    images: int = 0
     decoded: int = 0
     passed: int = 0
     rejected: int = 0
@@ -118,7 +118,7 @@ def judge_images(
     checkpoint: Callable[[Table[JudgedImage]], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Table[JudgedImage], JudgeCounts]:
-    """Judge the bytes behind a store's pictures; only what was never measured is decoded.
+    """Judge the bytes behind a store's images; only what was never measured is decoded.
 
     Args:
         shas: digests of the bytes to judge; the table returned has these rows, and those of
@@ -128,13 +128,13 @@ def judge_images(
         pixels: where the model's pixels go, for what passes and is not embedded.
         quality: the store's thresholds.
         clock: for checkpoints, and for when a failure is tried again.
-        histories: what a picture shows and what it showed before, newest first: while bytes cannot be
+        histories: what an image shows and what it showed before, newest first: while bytes cannot be
             judged for the moment, those before them are.
         decode_with: decoders other than this process's own.
-        workers: pictures decoded at once; by default as many as there are cores and memory for.
+        workers: images decoded at once; by default as many as there are cores and memory for.
         embedded: returns, of some bytes that are about to be decoded, those that need no pixels any more.
         checkpoint: called now and then with all rows known so far.
-        progress: called with the number of pictures done, and in all.
+        progress: called with the number of images done, and in all.
 
     Raises:
         DecoderUnavailable: no process that decodes can be started.
@@ -176,7 +176,7 @@ def judge_images(
     missing = sum(row.problem == Reason.BLOB_MISSING for row in table.rows)
     found = Counter(row.outcome.status for row in table.rows)
     return table, JudgeCounts(
-        pictures=len(table.rows),
+        images=len(table.rows),
         decoded=decoded - missing,
         passed=found[Status.OK],
         rejected=found[Status.REJECTED],
@@ -212,7 +212,7 @@ class _Judging:
         return True
 
     def measure(self, sha: str) -> JudgedImage:
-        """Have a picture decoded and measured, and judge it; its pixels go where they will be read."""
+        """Have an image decoded and measured, and judge it; its pixels go where they will be read."""
         try:
             data = self.blobs.get(sha)
         except (FileNotFoundError, DamagedFile) as error:
@@ -221,13 +221,13 @@ class _Judging:
             return self._failed(sha, 0, Reason.BLOB_MISSING, detail)
         try:
             with self.places:
-                found, picture = self.decoders.measure(data, max_pixels=self.quality.max_pixels)
+                found, image = self.decoders.measure(data, max_pixels=self.quality.max_pixels)
         except DecoderFailed as error:
             return self._failed(sha, len(data), error.reason, str(error))
         row = measured(sha, len(data), found)
         row = replace(row, outcome=judge(row, self.quality))
-        if row.outcome.ok and picture is not None and sha not in self.embedded:
-            self.pixels.put(sha, picture)
+        if row.outcome.ok and image is not None and sha not in self.embedded:
+            self.pixels.put(sha, image)
         return row
 
     def _failed(self, sha: str, size_bytes: int, reason: Reason, detail: str) -> JudgedImage:
@@ -247,9 +247,9 @@ def _needs_measuring(row: JudgedImage, quality: Quality, now: datetime) -> bool:
 
 
 def _in_threads(work: Callable[[str], JudgedImage], items: Iterable[str], *, threads: int) -> Iterator[JudgedImage]:
-    """Yield results in order, with a few pictures per thread in memory at once.
+    """Yield results in order, with a few images per thread in memory at once.
 
-    One thread more than there are workers has the next picture's bytes ready when a worker is.
+    One thread more than there are workers has the next image's bytes ready when a worker is.
     """
     with ThreadPoolExecutor(threads, "decode") as pool:
         running: deque[Future[JudgedImage]] = deque()

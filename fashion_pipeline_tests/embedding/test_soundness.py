@@ -19,7 +19,7 @@ def vectors(tmp_path: Path) -> Vectors:
 
 
 def stored(vectors: Vectors, **odd: float) -> list[EmbeddedImage]:
-    """Store vectors of norm 1, some of them times a factor; the first is the picture ``p0``."""
+    """Store vectors of norm 1, some of them times a factor; the first is the image ``p0``."""
     found = np.random.default_rng(7).normal(size=(COUNT, 768)).astype(np.float32)
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     names = [f"p{number}" for number in range(COUNT)]

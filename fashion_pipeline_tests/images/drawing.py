@@ -1,4 +1,4 @@
-"""Pictures drawn for tests, and the bytes of them."""
+"""Images drawn for tests, and the bytes of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def checks(width: int = 600, height: int = 500, *, seed: int = 0) -> Image.Image:
-    """Draw a sharp picture: a coloured board of 8 px squares with a little noise, so that it fills a file."""
+    """Draw a sharp image: a coloured board of 8 px squares with a little noise, so that it fills a file."""
     rng = np.random.default_rng(seed)
     squares = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     pixels = squares.repeat(8, 0).repeat(8, 1)[:height, :width].astype(np.int16)

@@ -1,4 +1,4 @@
-"""Products and pictures made up for tests."""
+"""Products and images made up for tests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def store(url: str = "https://shop.test", **values: Any) -> Store:
 
 
 def image(url: str, *, image_id: str = "1", position: int = 0, modified_at: datetime | None = MONDAY) -> Image:
-    """Return a picture as a shop lists it."""
+    """Return an image as a shop lists it."""
     return Image(image_id, url, position, modified_at)
 
 
 def product(external_id: str, *images: Image, outcome: Outcome = OK) -> Product:
-    """Return a product with these pictures."""
+    """Return a product with these images."""
     return Product(
         external_id=external_id,
         kind="simple",
@@ -67,5 +67,5 @@ FETCHED = FetchedImage(
 
 
 def fetched(**changes: Any) -> FetchedImage:
-    """Return a picture's row: fetched on Monday, unless something else is said."""
+    """Return an image's row: fetched on Monday, unless something else is said."""
     return replace(FETCHED, **changes)

@@ -7,7 +7,7 @@ import pytest
 
 from fashion_pipeline.errors import BadReply, BlockedAddress, HostUnavailable, RefusedByHost, WebError
 from fashion_pipeline.images.answers import Bytes, row_after
-from fashion_pipeline.images.plan import Picture
+from fashion_pipeline.images.plan import ProductImage
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import FetchedImage
 from fashion_pipeline_tests.clock import MONDAY
@@ -23,7 +23,7 @@ NEW = Bytes("b" * 64, 200, httpx.Headers({"ETag": '"2"', "Last-Modified": "Tue"}
 
 def after(before: FetchedImage | None, answer: Bytes | WebError, listed: object = SAME) -> FetchedImage:
     """Return the row after an answer."""
-    return row_after(Picture("1", listed, before), answer, now=LATER)  # type: ignore[arg-type]
+    return row_after(ProductImage("1", listed, before), answer, now=LATER)  # type: ignore[arg-type]
 
 
 def test_new_bytes_are_ok() -> None:
@@ -42,7 +42,7 @@ def test_confirmed_bytes_stay() -> None:
 
 
 @pytest.mark.parametrize("error", [UNAVAILABLE, FORBIDDEN])
-def test_a_picture_that_only_fails_shows_its_last_good_bytes(error: WebError) -> None:
+def test_an_image_that_only_fails_shows_its_last_good_bytes(error: WebError) -> None:
     """A new URL that answers 503 or 403 changes nothing on show; the product is stale, not gone."""
     row = after(fetched(), error, OTHER)
     assert row.outcome.status is Status.FAILED
@@ -52,7 +52,7 @@ def test_a_picture_that_only_fails_shows_its_last_good_bytes(error: WebError) ->
 
 
 @pytest.mark.parametrize("status", [300, 402, 405, 406, 407, 409, 412, 421, 423, 426, 451, 499, 410, 400])
-def test_only_a_status_about_the_address_takes_a_picture_off(status: int) -> None:
+def test_only_a_status_about_the_address_takes_an_image_off(status: int) -> None:
     """400, 404, 410, 414 and 451 speak of what was asked for; any other refusal leaves the last good bytes on show."""
     row = after(fetched(), RefusedByHost("no", reason=Reason.HTTP_ERROR, url="u", status=status))
     refused = status in {400, 410, 451}
@@ -87,13 +87,13 @@ def test_a_failed_confirmation_keeps_what_is_needed_for_the_next() -> None:
     assert (row.sha256, row.etag, row.checked_at, row.stale) == ("a" * 64, '"1"', MONDAY, True)
 
 
-def test_a_picture_replaced_in_place_forgets_its_validators_while_it_fails() -> None:
+def test_an_image_replaced_in_place_forgets_its_validators_while_it_fails() -> None:
     """The shop says the file changed: the old validators must not confirm the old bytes."""
     row = after(fetched(), UNAVAILABLE, image(SAME.url, modified_at=LATER))
     assert (row.sha256, row.etag, row.shown_sha256) == (None, None, "a" * 64)
 
 
-def test_a_picture_that_is_gone_shows_nothing_and_is_looked_at_weekly() -> None:
+def test_an_image_that_is_gone_shows_nothing_and_is_looked_at_weekly() -> None:
     """404 is evidence: the bytes are forgotten, and later trouble of the host does not bring them back."""
     row = after(fetched(), GONE)
     assert (row.outcome.status, row.outcome.reasons) == (Status.REJECTED, (Reason.GONE,))
@@ -128,9 +128,9 @@ def test_what_was_shown_before_is_remembered_for_new_bytes() -> None:
     assert after(row, GONE).history == ()
 
 
-def test_a_new_pictures_history_is_that_of_the_one_it_replaced() -> None:
-    """A shop gives every new picture a new id; what its place showed before stands in for it."""
-    picture = Picture("1", OTHER, None, ("a" * 64, "z" * 64))
-    assert row_after(picture, NEW, now=LATER).history == ("b" * 64, "a" * 64, "z" * 64)
-    assert row_after(picture, UNAVAILABLE, now=LATER).history == ("a" * 64, "z" * 64)
-    assert row_after(picture, GONE, now=LATER).history == ()
+def test_a_new_images_history_is_that_of_the_one_it_replaced() -> None:
+    """A shop gives every new image a new id; what its place showed before stands in for it."""
+    image = ProductImage("1", OTHER, None, ("a" * 64, "z" * 64))
+    assert row_after(image, NEW, now=LATER).history == ("b" * 64, "a" * 64, "z" * 64)
+    assert row_after(image, UNAVAILABLE, now=LATER).history == ("a" * 64, "z" * 64)
+    assert row_after(image, GONE, now=LATER).history == ()

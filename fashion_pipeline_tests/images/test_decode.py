@@ -46,8 +46,8 @@ def test_every_allowed_format_is_decoded(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"<svg/>", b'{"a": 1}', bytes(100)])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
-    """An HTML page, a drawing or JSON served as a picture is not an image."""
+def test_what_is_no_image_is_refused(data: bytes) -> None:
+    """An HTML page, a drawing or JSON served as an image is not an image."""
     assert refusal(data).reason is Reason.NOT_AN_IMAGE
 
 
@@ -61,7 +61,7 @@ def test_other_formats_do_not_reach_their_decoders(name: str) -> None:
 @pytest.mark.parametrize("name", ALLOWED)
 @pytest.mark.parametrize("share", [0.5, 0.98])
 def test_a_file_that_ends_early_is_refused(name: str, share: float) -> None:
-    """Half a picture is truncated, not a picture with a grey half."""
+    """Half an image is truncated, not an image with a grey half."""
     data = encode(checks(300, 200), name)
     assert refusal(data[: int(len(data) * share)]).reason is Reason.TRUNCATED
 
@@ -98,26 +98,26 @@ def test_an_animation_is_its_first_frame(name: str) -> None:
 
 
 def test_a_stereo_jpeg_is_a_still() -> None:
-    """Cameras put several pictures into one JPEG; the first is the picture, and nothing moves."""
+    """Cameras put several images into one JPEG; the first is the image, and nothing moves."""
     data = encode(checks(64, 64), "MPO", save_all=True, append_images=[checks(64, 64, seed=1)])
     decoded = decode(data, max_pixels=MAX_PIXELS)
     assert (decoded.image_format, decoded.animated) == ("JPEG", False)
 
 
 def test_cmyk_keeps_its_colours() -> None:
-    """A CMYK picture of print is shown in its colours, not inverted."""
+    """A CMYK image of print is shown in its colours, not inverted."""
     cyan = pixel(encode(Image.new("CMYK", (64, 64), (255, 0, 0, 0)), quality=95))
     assert cyan[0] < 10
     assert min(cyan[1:]) > 240
 
 
 def test_an_embedded_profile_is_applied() -> None:
-    """A picture in another colour space is brought to sRGB; in the sRGB one nothing moves."""
+    """An image in another colour space is brought to sRGB; in the sRGB one nothing moves."""
     image = Image.new("RGB", (64, 64), (200, 100, 50))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert pixel(encode(image, "PNG", icc_profile=srgb)) == (200, 100, 50)
-    assert pixel(encode(image, "PNG", icc_profile=lab)) == (200, 100, 50)  # does not fit an RGB picture
+    assert pixel(encode(image, "PNG", icc_profile=lab)) == (200, 100, 50)  # does not fit an RGB image
     assert pixel(encode(image, "PNG", icc_profile=b"rubbish")) == (200, 100, 50)
     assert pixel(encode(image, "PNG", icc_profile=_swapped(srgb))) == pytest.approx((50, 100, 200), abs=12)
 
@@ -141,7 +141,7 @@ def _swapped(srgb: bytes) -> bytes:
     [(1, (5, 5)), (2, (55, 5)), (3, (55, 35)), (4, (5, 35)), (5, (5, 5)), (6, (35, 5)), (7, (35, 55)), (8, (5, 55))],
 )
 def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int]) -> None:
-    """A telephone's picture stands as a browser shows it, in each of the eight ways."""
+    """A telephone's image stands as a browser shows it, in each of the eight ways."""
     image = Image.new("RGB", (60, 40), "black")
     image.paste("white", (0, 0, 10, 10))
     exif = Image.Exif()
@@ -152,7 +152,7 @@ def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int]) 
     assert pixel(data, corner) == (255, 255, 255)
 
 
-def test_damaged_exif_does_not_refuse_a_picture() -> None:
+def test_damaged_exif_does_not_refuse_an_image() -> None:
     """EXIF that cannot be read turns nothing."""
     assert decode(encode(checks(64, 64), exif=b"Exif\x00\x00MM\x00*rubbish"), max_pixels=MAX_PIXELS).width == 64
 
@@ -198,19 +198,19 @@ def test_a_gif_with_a_transparent_ground_lies_on_white() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_opaque_pictures_are_not_called_transparent(mode: str) -> None:
+def test_opaque_images_are_not_called_transparent(mode: str) -> None:
     """An alpha channel that hides nothing is no transparency."""
     image = checks(64, 64).convert(mode)
     assert not decode(encode(image, "PNG"), max_pixels=MAX_PIXELS).transparent
 
 
 def test_a_tail_behind_a_jpeg_does_not_matter() -> None:
-    """A polyglot is decoded as the picture it begins with."""
+    """A polyglot is decoded as the image it begins with."""
     assert decode(encode(checks(64, 64)) + b"<script>alert(1)</script>", max_pixels=MAX_PIXELS).width == 64
 
 
 def test_a_single_pixel_is_decoded() -> None:
-    """The smallest picture is measured like any other; the gate refuses it for its size."""
+    """The smallest image is measured like any other; the gate refuses it for its size."""
     assert decode(encode(Image.new("RGB", (1, 1)), "PNG"), max_pixels=MAX_PIXELS).width == 1
 
 

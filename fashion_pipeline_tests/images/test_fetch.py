@@ -36,18 +36,18 @@ def tagged(body: bytes) -> Any:
 
 
 class Stage:
-    """A store of one product with one picture, /a.jpg, on which the stage runs again and again."""
+    """A store of one product with one image, /a.jpg, on which the stage runs again and again."""
 
     def __init__(self, root: Path, site: Site, **options: Any) -> None:
         self.home = Home(UPath(root))
         self.site = site
         self.store = store(f"{site.url()}", **options)
         self.clock = HandClock()
-        self.products: list[Product] = [product("1", self.picture("/a.jpg"))]
+        self.products: list[Product] = [product("1", self.image("/a.jpg"))]
         self.table: Table[FetchedImage] | None = None
 
-    def picture(self, path: str, **values: Any) -> Image:
-        """Return a picture that lies on the site."""
+    def image(self, path: str, **values: Any) -> Image:
+        """Return an image that lies on the site."""
         return image(self.site.url(path), **values)
 
     async def run(self, *, sweep: bool = False, **more: Any) -> FetchCounts:
@@ -83,26 +83,26 @@ class Stage:
         return paths
 
 
-async def test_unchanged_pictures_cost_no_request(tmp_path: Path) -> None:
+async def test_unchanged_images_cost_no_request(tmp_path: Path) -> None:
     """The first run stores the bytes, the second asks for nothing."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=1, requests=1, fetched=1, bytes=300)
         assert stage.home.blobs.get(stage.row.shown_sha256 or "") == ONE
-        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+        assert await stage.run() == FetchCounts(images=1, kept=1)
     assert stage.asked() == ["/a.jpg"]
 
 
 @pytest.mark.parametrize("image_id", ["1", "2"])
-async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_path: Path, image_id: str) -> None:
-    """The product is stale, its old picture stands, and the new one is tried at most daily until it comes.
+async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_image(tmp_path: Path, image_id: str) -> None:
+    """The product is stale, its old image stands, and the new one is tried at most daily until it comes.
 
-    WooCommerce gives a new picture a new id; a plugin may keep the old one.
+    WooCommerce gives a new image a new id; a plugin may keep the old one.
     """
     async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(status=503)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/b.jpg", image_id=image_id))]
+        stage.products = [product("1", stage.image("/b.jpg", image_id=image_id))]
         tries = []
         for _ in range(7 * 24):
             await stage.run()
@@ -118,7 +118,7 @@ async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_p
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_for_ever(
+async def test_an_image_that_changes_while_its_host_answers_503_is_not_stale_for_ever(
     tmp_path: Path, *, announced: bool
 ) -> None:
     """Replaced in place, with the shop's word or in silence: stale at first, asked for once or twice a day, there at last."""
@@ -127,7 +127,7 @@ async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_fo
         await stage.run()
         site.answers["/a.jpg"] = Answer(status=503)
         if announced:
-            stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+            stage.products = [product("1", stage.image("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
         for _ in range(7):
             await _night(stage)
         assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
@@ -145,31 +145,31 @@ async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_fo
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_picture_that_moved_is_followed(tmp_path: Path, status: int) -> None:
+async def test_an_image_that_moved_is_followed(tmp_path: Path, status: int) -> None:
     """It is known by the address that the shop lists, and confirmed where it lies now."""
     moved = Answer(status=status, headers={"Location": "/there.jpg"})
     async with Site({"/a.jpg": moved, "/there.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=1, requests=1, fetched=1, bytes=300)
         assert (stage.row.url, stage.row.shown_sha256) == (site.url("/a.jpg"), sha256_hex(ONE))
-        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+        assert await stage.run() == FetchCounts(images=1, kept=1)
         stage.clock.advance(days=7)
-        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+        assert await stage.run(sweep=True) == FetchCounts(images=1, requests=1, not_modified=1)
     assert stage.asked() == ["/a.jpg", "/there.jpg"] * 2
 
 
-async def test_a_picture_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
+async def test_an_image_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
     """The same URL with a later date in the shop is fetched again."""
     async with Site({"/a.jpg": [Answer(ONE), Answer(TWO)]}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+        stage.products = [product("1", stage.image("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
         assert (await stage.run()).fetched == 1
         assert stage.row.sha256 == sha256_hex(TWO)
 
 
 @pytest.mark.parametrize("validators", [True, False])
-async def test_a_picture_replaced_in_silence_is_found_within_seven_nights(tmp_path: Path, *, validators: bool) -> None:
+async def test_an_image_replaced_in_silence_is_found_within_seven_nights(tmp_path: Path, *, validators: bool) -> None:
     """Revalidation finds it by a conditional GET, or by the bytes where the host has no validators."""
     async with Site({"/a.jpg": tagged(ONE) if validators else Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
@@ -195,13 +195,13 @@ async def test_a_confirmation_sends_the_validators_and_downloads_nothing(tmp_pat
         stage = Stage(tmp_path, site)
         await stage.run()
         stage.clock.advance(days=7)
-        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+        assert await stage.run(sweep=True) == FetchCounts(images=1, requests=1, not_modified=1)
         assert site.asked[-1].headers["if-none-match"] == stage.row.etag
     assert stage.row.checked_at == stage.clock.now()
 
 
-async def test_a_missing_picture_is_looked_at_again_weekly(tmp_path: Path) -> None:
-    """404 is rejected as gone, asked for once a week, and the picture comes back when it does."""
+async def test_a_missing_image_is_looked_at_again_weekly(tmp_path: Path) -> None:
+    """404 is rejected as gone, asked for once a week, and the image comes back when it does."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -223,8 +223,8 @@ async def test_a_missing_picture_is_looked_at_again_weekly(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, status: int) -> None:
-    """A firewall's 403, a rate limit or server trouble while confirming leaves the picture on show."""
+async def test_refusals_that_prove_nothing_keep_the_image(tmp_path: Path, status: int) -> None:
+    """A firewall's 403, a rate limit or server trouble while confirming leaves the image on show."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -249,7 +249,7 @@ async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, stat
     ],
 )
 async def test_every_way_to_fail_is_an_outcome(tmp_path: Path, answer: Answer, reason: Reason, status: Status) -> None:
-    """Whatever a host does, the picture has a reason, a sentence and a next time."""
+    """Whatever a host does, the image has a reason, a sentence and a next time."""
     async with Site({"/a.jpg": answer}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -262,16 +262,16 @@ async def test_a_raised_byte_cap_fetches_just_what_it_admits(tmp_path: Path) -> 
     """A file over the cap is asked for again when the cap has reached its size, and not before."""
     async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(b"x" * 900)}) as site:
         stage = Stage(tmp_path, site, quality={"max_file_bytes": 100})
-        stage.products.append(product("2", stage.picture("/b.jpg")))
+        stage.products.append(product("2", stage.image("/b.jpg")))
         assert (await stage.run()).rejected == 2
         stage.asked()
         stage.store = store(site.url(), quality={"max_file_bytes": 500})
-        assert await stage.run() == FetchCounts(pictures=2, waiting=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=2, waiting=1, requests=1, fetched=1, bytes=300)
     assert stage.asked() == ["/a.jpg"]
 
 
 async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
-    """A picture on a private server is refused unasked; once its host is allowed, the next run fetches it."""
+    """An image on a private server is refused unasked; once its host is allowed, the next run fetches it."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site, allow_private_hosts=())
         await stage.run()
@@ -282,8 +282,8 @@ async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
         assert stage.row.outcome.ok
 
 
-async def test_what_nobody_has_thought_of_costs_one_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An error of a library at one address is that picture's failure, told with its traceback in the log."""
+async def test_what_nobody_has_thought_of_costs_one_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error of a library at one address is that image's failure, told with its traceback in the log."""
 
     async def resolve(host: str, port: int) -> tuple[str, ...]:
         if host == "odd.example":
@@ -302,12 +302,12 @@ async def test_what_nobody_has_thought_of_costs_one_picture(tmp_path: Path, capl
     assert stage.table is not None
     (told,) = (row.outcome for row in stage.table.rows if row.external_id == "2")
     assert (told.status, told.reasons) == (Status.FAILED, (Reason.UNREACHABLE,))
-    assert "http://odd.example/b.jpg made ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
+    assert "http://odd.example/b.jpg caused ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
     assert "Traceback" in caplog.text
 
 
 async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
-    """A picture whose bytes are gone from the store of bytes is not unchanged."""
+    """An image whose bytes are gone from the store of bytes is not unchanged."""
     async with Site({"/a.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -317,31 +317,31 @@ async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
 
 
 async def test_products_that_stop_or_vanish_have_no_rows(tmp_path: Path) -> None:
-    """A picture's row lives as long as its product is publishable and lists it."""
+    """An image's row lives as long as its product is publishable and lists it."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/a.jpg"), outcome=rejected(Reason.NO_PRICE))]
+        stage.products = [product("1", stage.image("/a.jpg"), outcome=rejected(Reason.NO_PRICE))]
         assert await stage.run() == FetchCounts()
 
 
-async def test_all_pictures_are_fetched_where_the_store_says_so(tmp_path: Path) -> None:
-    """With ``images: all`` every picture has its row and its outcome, in the shop's order."""
+async def test_all_images_are_fetched_where_the_store_says_so(tmp_path: Path) -> None:
+    """With ``images: all`` every image has its row and its outcome, in the shop's order."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site, images="all")
-        pictures = stage.picture("/a.jpg"), stage.picture("/none.jpg", image_id="2", position=1)
-        stage.products = [product("1", *pictures)]
+        images = stage.image("/a.jpg"), stage.image("/none.jpg", image_id="2", position=1)
+        stage.products = [product("1", *images)]
         await stage.run()
         assert stage.table is not None
         assert [(row.image_id, row.outcome.ok) for row in stage.table.rows] == [("1", True), ("2", False)]
 
 
-async def test_pictures_with_one_url_share_a_request(tmp_path: Path) -> None:
+async def test_images_with_one_url_share_a_request(tmp_path: Path) -> None:
     """Two products that show the same file cost one download and one blob."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        stage.products.append(product("2", stage.picture("/a.jpg")))
-        assert await stage.run() == FetchCounts(pictures=2, requests=1, fetched=1, bytes=300)
+        stage.products.append(product("2", stage.image("/a.jpg")))
+        assert await stage.run() == FetchCounts(images=2, requests=1, fetched=1, bytes=300)
         assert stage.table is not None
         assert {row.sha256 for row in stage.table.rows} == {sha256_hex(ONE)}
 
@@ -357,15 +357,15 @@ async def test_a_dead_host_does_not_hold_a_store(tmp_path: Path) -> None:
         paths = [f"/{number}.jpg" for number in range(50)]
         site.answers.update(dict.fromkeys(paths, Answer(status=500)))
         stage.products = [
-            *(product(path, stage.picture(path)) for path in paths),
-            product("1", stage.picture("/a.jpg")),
+            *(product(path, stage.image(path)) for path in paths),
+            product("1", stage.image("/a.jpg")),
         ]
         counts = await stage.run(sweep=True)
         assert GIVEN_UP_AFTER <= counts.requests <= GIVEN_UP_AFTER + 4
         assert (counts.failed, counts.given_up, counts.kept) == (50, 50 - counts.requests, 1)
         assert stage.table is not None
         assert stage.table.rows[-1].outcome.ok
-        assert "not asked for" in stage.table.rows[-2].outcome.detail
+        assert "not requested" in stage.table.rows[-2].outcome.detail
         assert "/a.jpg" not in stage.asked()
 
 
@@ -373,7 +373,7 @@ async def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
     """A checkpoint holds what is done, and of the rest what the last run knew."""
     async with Site() as site:
         stage = Stage(tmp_path, site)
-        stage.products = [product(f"{number}", stage.picture(f"/{number}.jpg")) for number in range(6)]
+        stage.products = [product(f"{number}", stage.image(f"/{number}.jpg")) for number in range(6)]
         saved: list[Table[FetchedImage]] = []
         seen: list[tuple[int, int]] = []
 
@@ -395,7 +395,7 @@ async def test_trouble_with_the_disk_is_one_error(tmp_path: Path) -> None:
             await stage.run()
 
 
-async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
+async def test_one_image_follows_the_same_rules(tmp_path: Path) -> None:
     """A single product can be brought up to date without its store: fetched once, then kept."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
@@ -405,7 +405,7 @@ async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
                 row = await fetch_one(
                     store=stage.store,
                     external_id="1",
-                    image=stage.picture("/a.jpg"),
+                    image=stage.image("/a.jpg"),
                     previous=row,
                     web=web,
                     blobs=stage.home.blobs,
@@ -420,7 +420,7 @@ async def test_rows_survive_a_table(tmp_path: Path) -> None:
     """What was fetched, refused or failed reads back equal from Parquet."""
     async with Site({"/a.jpg": tagged(ONE), "/b.jpg": Answer(status=503)}) as site:
         stage = Stage(tmp_path, site)
-        stage.products += [product("2", stage.picture("/b.jpg")), product("3", stage.picture("/c.jpg"))]
+        stage.products += [product("2", stage.image("/b.jpg")), product("3", stage.image("/c.jpg"))]
         await stage.run()
     assert stage.table is not None
     path = stage.home.table("fetched_images", "a")

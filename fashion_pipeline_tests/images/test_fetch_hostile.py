@@ -1,4 +1,4 @@
-"""The fetching stage against every hostile address and answer: what becomes of the picture, and of the last good one."""
+"""The fetching stage against every hostile address and answer: what becomes of the image, and of the last good one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.rows import fetched, image, product, store
-from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, PICTURE, SLOW, URLS, Internet
+from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
 from fashion_pipeline_tests.web.server import Site
 
 REFUSED = {
@@ -60,8 +60,8 @@ async def test_every_hostile_address_is_an_outcome_of_its_product_alone(tmp_path
     assert read_table(home.table("fetched_images", "a"), FetchedImage) == known
 
 
-async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_path: Path) -> None:
-    """What stands takes the old picture off, what is of the moment leaves it on show, and a picture replaces it."""
+async def test_every_hostile_answer_keeps_or_forgets_the_last_good_image(tmp_path: Path) -> None:
+    """What stands takes the old image off, what is of the moment leaves it on show, and an image replaces it."""
     home, clock = Home(UPath(tmp_path)), HandClock()
     before = fetched(url="https://shop.test/before.jpg", sha256=sha256_hex(b"before"))
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
@@ -79,7 +79,7 @@ async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_p
                     clock=clock,
                 )
                 assert (name, next(iter(row.outcome.reasons), None)) == (name, reason)
-                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else PICTURE)
+                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else IMAGE)
                 stays = None if reason in REFUSED else before.last_good_sha256
                 assert (name, row.shown_sha256) == (name, came if reason is None else stays)
                 assert row.outcome.detail.isprintable()
@@ -87,10 +87,10 @@ async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_p
                 assert len(row.etag or "") < 1_000
 
 
-async def test_a_picture_that_meets_the_deadline_is_not_asked_for_again_at_once(
+async def test_an_image_that_meets_the_deadline_is_not_asked_for_again_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute lost is enough for one run: the picture is tried again when its time has come."""
+    """A minute lost is enough for one run: the image is tried again when its time has come."""
     monkeypatch.setattr(fetch, "DEADLINE_S", 0.05)
     clock = HandClock()
     async with Site({"/a.jpg": SLOW["a body that drips"]}) as site:

@@ -36,11 +36,11 @@ def test_look_alikes_are_told_apart(data: bytes, name: str | None) -> None:
         (b'{"error": 1}', "JSON"),
         (b"<Error><Code>AccessDenied</Code></Error>", "XML or HTML"),
         (b"%PDF-1.7", "a PDF document"),
-        (b"\x00\x01\x02", "no known format"),
+        (b"\x00\x01\x02", "in no known format"),
     ],
 )
-def test_what_is_no_picture_is_named(data: bytes, words: str) -> None:
-    """A person who reads the outcome learns what came instead of a picture."""
+def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
+    """A person who reads the outcome learns what came instead of an image."""
     assert describe(data) == words
 
 

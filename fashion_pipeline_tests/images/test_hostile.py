@@ -43,7 +43,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CORPUS])
 def test_a_hostile_file_has_exactly_its_outcome(case: Case, judged: Judged) -> None:
-    """Whatever a stranger serves as a picture is shown as a browser would show it, or refused for its own reason."""
+    """Whatever a stranger serves as an image is shown as a browser would show it, or refused for its own reason."""
     rows, home = judged
     row, pixels = rows[sha256_hex(case.data)], home.pixels(PIXEL_SPEC).get(sha256_hex(case.data))
     assert row.outcome.reasons == case.reasons, row.outcome.detail

@@ -11,7 +11,7 @@ from fashion_pipeline_tests.images.drawing import checks, encode, png
 MAX_PIXELS = 1_000_000
 
 
-def test_measurements_are_those_of_the_picture() -> None:
+def test_measurements_are_those_of_the_image() -> None:
     """Size, format and sharpness of what a browser shows, and the pixels that the model sees."""
     found, pixels = measure(encode(checks(300, 200), "PNG"), max_pixels=MAX_PIXELS)
     assert (found.width, found.height, found.image_format, found.problem) == (300, 200, "PNG", None)
@@ -44,7 +44,7 @@ def test_sharpness_is_measured_at_one_size() -> None:
     assert sharpness(Image.new("RGB", (1, 1))) == 0.0
 
 
-def test_a_blurred_picture_is_less_sharp_and_a_blank_one_not_at_all() -> None:
+def test_a_blurred_image_is_less_sharp_and_a_blank_one_not_at_all() -> None:
     """Sharpness falls with blur; one colour has none."""
     sharp, blurred = checks(), checks().filter(ImageFilter.GaussianBlur(6))
     assert sharpness(sharp) > 100 > sharpness(blurred) > sharpness(Image.new("RGB", (500, 500), "white")) == 0.0

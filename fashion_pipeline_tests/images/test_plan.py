@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fashion_pipeline.images.plan import Step, conditions, due, next_step, pictures_of, weekday
+from fashion_pipeline.images.plan import Step, conditions, due, images_of, next_step, weekday
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.records import FetchedImage, Image
 from fashion_pipeline_tests.clock import MONDAY
@@ -16,12 +16,12 @@ SAME = image(URL)
 
 
 def failing(*, until: datetime) -> Outcome:
-    """Return the outcome of a picture that waits."""
+    """Return the outcome of an image that waits."""
     return Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503", 1, until)
 
 
 def refused(reason: Reason, *, until: datetime | None = MONDAY + 7 * DAY) -> Outcome:
-    """Return the outcome of a picture that was refused."""
+    """Return the outcome of an image that was refused."""
     return rejected(reason, detail="no", look_again_at=until)
 
 
@@ -66,8 +66,8 @@ def test_a_raised_byte_cap_asks_again_for_just_what_it_admits(cap: int, step: St
     assert next_step(SAME, TOO_LARGE, blob_there=False, sweep=False, max_bytes=cap, now=MONDAY) is step
 
 
-def test_a_sweep_confirms_every_picture_within_a_week() -> None:
-    """Of seven nights, one is a picture's own, so that one replaced in place is found within the week."""
+def test_a_sweep_confirms_every_image_within_a_week() -> None:
+    """Of seven nights, one is an image's own, so that one replaced in place is found within the week."""
     row = fetched(checked_at=MONDAY)
     nights = [MONDAY + night * DAY for night in range(1, 8)]
     steps = [next_step(SAME, row, blob_there=True, sweep=True, max_bytes=1_000, now=night) for night in nights]
@@ -76,7 +76,7 @@ def test_a_sweep_confirms_every_picture_within_a_week() -> None:
     assert steps.count(Step.CONFIRM) in {1, 2}
 
 
-def test_a_picture_is_confirmed_once_a_day_at_most() -> None:
+def test_an_image_is_confirmed_once_a_day_at_most() -> None:
     """A second sweep of the same day asks for nothing again."""
     own_day = next(MONDAY + day * DAY for day in range(7) if (MONDAY + day * DAY).weekday() == weekday(URL))
     assert due(fetched(checked_at=own_day - DAY), now=own_day)
@@ -92,7 +92,7 @@ def test_a_weekly_sweep_confirms_everything() -> None:
 
 
 def test_the_nights_share_the_work() -> None:
-    """The hash spreads pictures evenly, and is the same in every process and version."""
+    """The hash spreads images evenly, and is the same in every process and version."""
     counts = [0] * 7
     for number in range(7_000):
         counts[weekday(f"https://shop.test/{number}.jpg")] += 1
@@ -100,14 +100,14 @@ def test_the_nights_share_the_work() -> None:
     assert weekday(URL) == 4
 
 
-def test_only_publishable_products_have_pictures_here() -> None:
-    """The first picture by position, or all of them; none of a product that stopped at the gate."""
+def test_only_publishable_products_have_images_here() -> None:
+    """The first image by position, or all of them; none of a product that stopped at the gate."""
     first, second = image("https://shop.test/1.jpg"), image("https://shop.test/2.jpg", image_id="2", position=1)
     coat = product("1", second, first)
-    assert pictures_of(coat, store()) == (first,)
-    assert pictures_of(coat, store(images="all")) == (first, second)
-    assert pictures_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), store()) == ()
-    assert pictures_of(product("1"), store()) == ()
+    assert images_of(coat, store()) == (first,)
+    assert images_of(coat, store(images="all")) == (first, second)
+    assert images_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), store()) == ()
+    assert images_of(product("1"), store()) == ()
 
 
 def test_validators_become_conditions() -> None:

@@ -46,7 +46,7 @@ def quality(**values: float) -> Quality:
     return Quality.model_validate(values)
 
 
-def test_a_good_picture_passes() -> None:
+def test_a_good_image_passes() -> None:
     """A sharp JPEG of 600 x 500 and more than 50 KB passes the mission's gate, with its measurements kept."""
     found, pixels = measure(good(), max_pixels=DEFAULTS.max_pixels)
     row = measured(sha256_hex(good()), len(good()), found)
@@ -100,9 +100,9 @@ def test_a_refusal_tells_its_figures() -> None:
 class Stage:
     """A home with stored bytes, on which the stage runs again and again."""
 
-    def __init__(self, root: Path, *pictures: bytes) -> None:
+    def __init__(self, root: Path, *images: bytes) -> None:
         self.home = Home(UPath(root))
-        self.shas = [self.home.blobs.put(data) for data in pictures]
+        self.shas = [self.home.blobs.put(data) for data in images]
         self.pixels = self.home.pixels(PIXEL_SPEC)
         self.table: Table[JudgedImage] | None = None
         self.clock = HandClock()
@@ -121,19 +121,19 @@ class Stage:
         return counts
 
     def outcome(self, number: int) -> tuple[Status, tuple[Reason, ...]]:
-        """Return what became of a picture."""
+        """Return what became of an image."""
         assert self.table is not None
         return self.table.rows[number].outcome.status, self.table.rows[number].outcome.reasons
 
 
-def test_pictures_are_decoded_once(tmp_path: Path) -> None:
+def test_images_are_decoded_once(tmp_path: Path) -> None:
     """The second run decodes nothing, and rows follow the order asked for, each digest once."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2), good(seed=1), b"<html>")
-    assert stage.run() == JudgeCounts(pictures=3, decoded=3, passed=2, rejected=1)
+    assert stage.run() == JudgeCounts(images=3, decoded=3, passed=2, rejected=1)
     assert stage.table is not None
     assert [row.sha256 for row in stage.table.rows] == list(dict.fromkeys(stage.shas))
     before = stage.table
-    assert stage.run() == JudgeCounts(pictures=3, decoded=0, passed=2, rejected=1)
+    assert stage.run() == JudgeCounts(images=3, decoded=0, passed=2, rejected=1)
     assert stage.table == before
 
 
@@ -145,12 +145,12 @@ def test_pixels_are_left_for_what_passes_and_is_not_embedded(tmp_path: Path) -> 
 
 
 def test_changed_thresholds_judge_again_without_decoding(tmp_path: Path) -> None:
-    """Measurements are enough: loosened, a small picture passes; tightened, a good one does not."""
+    """Measurements are enough: loosened, a small image passes; tightened, a good one does not."""
     stage = Stage(tmp_path, good(), encode(checks(300, 300), "PNG"))
     stage.run()
     assert stage.outcome(1) == (Status.REJECTED, (Reason.TOO_SMALL,))
-    assert stage.run(quality(min_side_px=200)) == JudgeCounts(pictures=2, passed=2)
-    assert stage.run(quality(min_side_px=1000)) == JudgeCounts(pictures=2, rejected=2)
+    assert stage.run(quality(min_side_px=200)) == JudgeCounts(images=2, passed=2)
+    assert stage.run(quality(min_side_px=1000)) == JudgeCounts(images=2, rejected=2)
 
 
 def test_a_raised_pixel_cap_measures_just_what_it_refused(tmp_path: Path) -> None:
@@ -164,19 +164,19 @@ def test_a_raised_pixel_cap_measures_just_what_it_refused(tmp_path: Path) -> Non
 
 
 def test_lost_bytes_fail_for_the_moment_and_are_measured_when_they_are_back(tmp_path: Path) -> None:
-    """A missing or damaged blob is no verdict on its picture."""
+    """A missing or damaged blob is no verdict on its image."""
     data = good()
     stage = Stage(tmp_path, data, good(seed=2))
     stage.home.blobs.path(stage.shas[0]).unlink()
     stage.home.blobs.path(stage.shas[1]).write_bytes(b"other")
-    assert stage.run() == JudgeCounts(pictures=2, missing=2)
+    assert stage.run() == JudgeCounts(images=2, missing=2)
     assert stage.outcome(0) == (Status.FAILED, (Reason.BLOB_MISSING,))
     stage.home.blobs.put(data)
-    assert stage.run() == JudgeCounts(pictures=2, decoded=1, passed=1, missing=1)
+    assert stage.run() == JudgeCounts(images=2, decoded=1, passed=1, missing=1)
 
 
 def test_measurements_of_another_version_are_taken_again(tmp_path: Path) -> None:
-    """A change of the measuring code reaches every picture."""
+    """A change of the measuring code reaches every image."""
     stage = Stage(tmp_path, good())
     stage.run()
     assert stage.table is not None
@@ -184,12 +184,12 @@ def test_measurements_of_another_version_are_taken_again(tmp_path: Path) -> None
     assert stage.run().decoded == 1
 
 
-def test_a_picture_that_no_one_shows_has_no_row(tmp_path: Path) -> None:
+def test_an_image_that_no_one_shows_has_no_row(tmp_path: Path) -> None:
     """The table holds what was asked for, and nothing of last week."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2))
     stage.run()
     del stage.shas[0]
-    assert stage.run().pictures == 1
+    assert stage.run().images == 1
 
 
 def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
@@ -233,15 +233,15 @@ def broken() -> Iterator[Decoders]:
         (Misdeed.EAT, Reason.DECODER_MEMORY),
     ],
 )
-def test_a_decoder_that_fails_takes_one_picture_with_it(
+def test_a_decoder_that_fails_takes_one_image_with_it(
     tmp_path: Path, broken: Decoders, misdeed: Misdeed, reason: Reason
 ) -> None:
     """The others pass; the one is failed, waits for its time, is tried again when that has come, and waits longer."""
     stage = Stage(tmp_path, good(seed=1), misbehaving(misdeed), good(seed=2))
-    assert stage.run(decode_with=broken) == JudgeCounts(pictures=3, decoded=3, passed=2, failed=1)
+    assert stage.run(decode_with=broken) == JudgeCounts(images=3, decoded=3, passed=2, failed=1)
     assert stage.outcome(1) == (Status.FAILED, (reason,))
     before = stage.table
-    assert stage.run(decode_with=broken) == JudgeCounts(pictures=3, passed=2, failed=1)
+    assert stage.run(decode_with=broken) == JudgeCounts(images=3, passed=2, failed=1)
     assert stage.table == before
     stage.clock.advance(**NEXT_DAY)
     assert stage.run(decode_with=broken).decoded == 1
@@ -250,12 +250,12 @@ def test_a_decoder_that_fails_takes_one_picture_with_it(
 
 
 def test_older_bytes_are_judged_while_newer_ones_cannot_be(tmp_path: Path, broken: Decoders) -> None:
-    """What a picture showed before keeps its row, measured or not, up to the newest whose verdict is known."""
+    """What an image showed before keeps its row, measured or not, up to the newest whose verdict is known."""
     stage = Stage(tmp_path, good(seed=1), good(seed=2), misbehaving(Misdeed.CRASH), misbehaving(Misdeed.HANG))
     oldest, older, crashing, hanging = stage.shas
     stage.shas = [hanging]
     counts = stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)])
-    assert counts == JudgeCounts(pictures=3, decoded=3, passed=1, failed=2)
+    assert counts == JudgeCounts(images=3, decoded=3, passed=1, failed=2)
     assert stage.table is not None
     assert [row.sha256 for row in stage.table.rows] == [hanging, crashing, older]
     assert stage.run(decode_with=broken, histories=[(hanging, crashing, older, oldest)]).decoded == 0
@@ -265,11 +265,11 @@ def test_refused_bytes_need_no_older_ones(tmp_path: Path) -> None:
     """A verdict is known: what was shown before does not come back."""
     stage = Stage(tmp_path, good(), b"<html>")
     stage.shas = [stage.shas[1]]
-    assert stage.run(histories=[(stage.shas[0], sha256_hex(good()))]) == JudgeCounts(pictures=1, decoded=1, rejected=1)
+    assert stage.run(histories=[(stage.shas[0], sha256_hex(good()))]) == JudgeCounts(images=1, decoded=1, rejected=1)
 
 
 def test_an_unchanged_run_starts_no_process(tmp_path: Path) -> None:
-    """Workers start with the first picture: where all are known, not even one that cannot start is missed."""
+    """Workers start with the first image: where all are known, not even one that cannot start is missed."""
     stage, unable = Stage(tmp_path, good()), Decoders(1, program=("-c", "raise SystemExit"))
     with pytest.raises(DecoderUnavailable):
         stage.run(decode_with=unable)

@@ -16,7 +16,7 @@ PIXELS = 10**6
 
 
 def opened(data: bytes) -> Image.Image:
-    """Return the sheet as a picture."""
+    """Return the sheet as an image."""
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
@@ -32,8 +32,8 @@ def embedded(markdown: str) -> bytes:
     return base64.b64decode(found[1])
 
 
-def test_pictures_stand_in_rows() -> None:
-    """Ten pictures in rows of four make three rows; fewer than a row make a narrower sheet."""
+def test_images_stand_in_rows() -> None:
+    """Ten images in rows of four make three rows; fewer than a row make a narrower sheet."""
     blue = encode(Image.new("RGB", (300, 300), (20, 40, 200)))
     wide = opened(contact_sheet([Tile(blue)] * 10, columns=4, side_px=50, max_pixels=PIXELS))
     assert wide.size == (4 * 56 + 6, 3 * 56 + 6)
@@ -44,12 +44,12 @@ def test_pictures_stand_in_rows() -> None:
 
 @pytest.mark.parametrize("data", [None, b"", b"<html>", png(5000, 5000), encode(checks(200, 200))[:-2000]])
 def test_what_cannot_be_decoded_is_a_grey_tile(data: bytes | None) -> None:
-    """Lost, cut off, oversized or no picture at all: the sheet is made all the same."""
+    """Lost, cut off, oversized or no image at all: the sheet is made all the same."""
     sheet = opened(contact_sheet([Tile(data)], side_px=60, max_pixels=PIXELS))
     assert near(sheet.getpixel((36, 36)), (205, 203, 200))
 
 
-def test_a_refused_picture_has_a_red_frame() -> None:
+def test_a_refused_image_has_a_red_frame() -> None:
     """Marked on the sheet itself, because metadata shows nothing beside it."""
     white = encode(Image.new("RGB", (300, 300), "white"))
     sheet = opened(contact_sheet([Tile(white), Tile(white, refused=True)], side_px=60, max_pixels=PIXELS))
@@ -58,7 +58,7 @@ def test_a_refused_picture_has_a_red_frame() -> None:
 
 
 def test_a_sheet_keeps_to_its_bytes() -> None:
-    """Pictures that compress worst still make a sheet within the bound."""
+    """Images that compress worst still make a sheet within the bound."""
     noise = np.random.default_rng(3).integers(0, 256, (200, 200, 3), np.uint8)
     tile = Tile(encode(Image.fromarray(noise), "PNG"))
     assert len(contact_sheet([tile] * 24, max_pixels=PIXELS, max_bytes=20_000)) <= 20_000
@@ -66,29 +66,29 @@ def test_a_sheet_keeps_to_its_bytes() -> None:
 
 def test_a_sheet_of_nothing_is_an_error() -> None:
     """There is nothing to draw."""
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([], max_pixels=PIXELS)
 
 
 def test_the_markdown_keeps_to_its_bytes(home: Home) -> None:
     """Base64 and words counted, as Dagster's event log stores it."""
-    pictures = [(home.blobs.put(encode(checks(250, 250, seed=seed))), seed % 5 == 0) for seed in range(30)]
-    markdown = sheet_markdown(pictures, blobs=home.blobs, max_pixels=PIXELS, max_bytes=30_000)
+    images = [(home.blobs.put(encode(checks(250, 250, seed=seed))), seed % 5 == 0) for seed in range(30)]
+    markdown = sheet_markdown(images, blobs=home.blobs, max_pixels=PIXELS, max_bytes=30_000)
     assert len(markdown.encode()) <= 30_000
     assert opened(embedded(markdown)).width > 100
-    assert markdown.endswith("24 of 30 pictures; red frame: refused (6)")
+    assert markdown.endswith("24 of 30 images; red frame: refused (6)")
 
 
-def test_the_markdown_is_the_same_for_the_same_pictures(home: Home) -> None:
-    """A second materialization of unchanged pictures shows the same sheet."""
-    pictures = [(home.blobs.put(encode(checks(100, 100, seed=seed))), False) for seed in range(3)]
-    first, second = (sheet_markdown(pictures, blobs=home.blobs, max_pixels=PIXELS) for _ in range(2))
+def test_the_markdown_is_the_same_for_the_same_images(home: Home) -> None:
+    """A second materialization of unchanged images shows the same sheet."""
+    images = [(home.blobs.put(encode(checks(100, 100, seed=seed))), False) for seed in range(3)]
+    first, second = (sheet_markdown(images, blobs=home.blobs, max_pixels=PIXELS) for _ in range(2))
     assert first == second
 
 
-def test_lost_blobs_and_no_pictures_are_no_trouble(home: Home) -> None:
+def test_lost_blobs_and_no_images_are_no_trouble(home: Home) -> None:
     """A sheet is for looking at: it never fails a run."""
-    assert sheet_markdown([], blobs=home.blobs, max_pixels=PIXELS) == "No pictures."
+    assert sheet_markdown([], blobs=home.blobs, max_pixels=PIXELS) == "No images."
     assert embedded(sheet_markdown([("0" * 64, True)], blobs=home.blobs, max_pixels=PIXELS))
 
 

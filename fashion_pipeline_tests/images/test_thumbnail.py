@@ -25,13 +25,13 @@ def test_a_file_never_exceeds_its_bound(image_format: str, max_bytes: int) -> No
 
 
 def test_a_bound_that_nothing_fits_is_an_error() -> None:
-    """There is no picture of ten bytes, and asking for one does not go on for ever."""
+    """There is no image of ten bytes, and asking for one does not go on for ever."""
     with pytest.raises(ValueError, match="fits into 10 bytes"):
         encode_within(noise(64, 1), "JPEG", max_bytes=10)
 
 
 def test_shrinking_keeps_proportions_and_never_enlarges() -> None:
-    """A small picture keeps its size; a very long one keeps at least a pixel of its short side."""
+    """A small image keeps its size; a very long one keeps at least a pixel of its short side."""
     assert shrink(checks(600, 300), 100).size == (100, 50)
     assert shrink(checks(40, 20), 100).size == (40, 20)
     assert min(shrink(checks(4000, 8), 100).size) >= 1

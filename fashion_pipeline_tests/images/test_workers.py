@@ -87,10 +87,10 @@ def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
         (Misdeed.TOO_FEW, Reason.DECODER_CRASHED, "no answer"),
     ],
 )
-def test_a_bad_decoder_is_one_pictures_failure(
+def test_a_bad_decoder_is_one_images_failure(
     decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str
 ) -> None:
-    """Whatever becomes of the process, its picture gets a reason and a sentence, and the next one is decoded."""
+    """Whatever becomes of the process, its image gets a reason and a sentence, and the next one is decoded."""
     error = failure(decoders, misdeed, "of our own")
     assert error.reason is reason
     assert words in str(error)
@@ -99,13 +99,13 @@ def test_a_bad_decoder_is_one_pictures_failure(
 
 
 def test_a_crash_is_tried_once_more_in_a_fresh_process(decoders: Decoders, tmp_path: Path) -> None:
-    """An earlier picture may have damaged the process: the one that met the damage is not blamed."""
+    """An earlier image may have damaged the process: the one that met the damage is not blamed."""
     data = misbehaving(Misdeed.CRASH_ONCE, str(tmp_path / "crashed"))
     found, _ = decoders.measure(data, max_pixels=MAX_PIXELS)
     assert (found.problem, (tmp_path / "crashed").exists()) == (None, True)
 
 
-def test_a_damaged_picture_is_blamed_on_no_want_of_memory(decoders: Decoders) -> None:
+def test_a_damaged_image_is_blamed_on_no_want_of_memory(decoders: Decoders) -> None:
     """It stays undecodable, also behind one for which the process took all that it may have."""
     damaged = good()[:600] + b"\xff" * 20_000
     first = decoders.measure(damaged, max_pixels=MAX_PIXELS)[0].problem
@@ -115,14 +115,14 @@ def test_a_damaged_picture_is_blamed_on_no_want_of_memory(decoders: Decoders) ->
 
 
 def test_a_worker_is_used_again(decoders: Decoders) -> None:
-    """A process is not paid for with each picture, and one that has left while idle is replaced unseen."""
+    """A process is not paid for with each image, and one that has left while idle is replaced unseen."""
     first = pid_of(decoders)
     assert pid_of(decoders) == first
     os.kill(first, signal.SIGKILL)
     assert pid_of(decoders) != first
 
 
-def test_a_hang_delays_no_other_picture(tmp_path: Path) -> None:
+def test_a_hang_delays_no_other_image(tmp_path: Path) -> None:
     """Beside a worker that is not done, another goes on."""
     decoders, end = Decoders(2, deadline_s=60, program=PROGRAM), tmp_path / "end"
     with ThreadPoolExecutor(1) as pool:
@@ -146,7 +146,7 @@ def test_a_worker_knows_nothing_of_the_environment(decoders: Decoders, monkeypat
 
 
 def test_workers_that_cannot_start_fail_the_run_with_a_sentence() -> None:
-    """That is no picture's fault; the last words of the process are told."""
+    """That is no image's fault; the last words of the process are told."""
     decoders = Decoders(1, program=("-c", "raise SystemExit('no decoder here')"))
     with pytest.raises(DecoderUnavailable, match="no decoder here"):
         decoders.measure(good(), max_pixels=MAX_PIXELS)
@@ -199,14 +199,14 @@ def test_a_forked_process_has_workers_of_its_own() -> None:
     assert subprocess.check_output([sys.executable, "-W", "error", "-c", _FORKING]) == b"done\n"
 
 
-def test_the_largest_picture_allowed_fits_into_the_bound(decoders: Decoders) -> None:
+def test_the_largest_image_allowed_fits_into_the_bound(decoders: Decoders) -> None:
     """The hungriest kind (a WebP with transparency, a colour profile and a rotation) stays within what is stated."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"sRGB", b"abcd")
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = Image.new("RGBA", (4000, 2500), (200, 100, 50, 128))
+    image = Image.new("RGBA", (4000, 2500), (200, 100, 50, 128))
     unknown = profile.replace("sRGB".encode("utf-16-be"), "abcd".encode("utf-16-be"))
-    data = encode(picture, "WEBP", method=0, quality=1, icc_profile=unknown, exif=exif)
+    data = encode(image, "WEBP", method=0, quality=1, icc_profile=unknown, exif=exif)
     patient = Decoders(1, program=PROGRAM)
     found, _ = patient.measure(data, max_pixels=4000 * 2500)
     assert (found.width, found.transparent, found.problem) == (2500, True, None)
