@@ -1,4 +1,4 @@
-"""Asking Qdrant what looks alike, through the alias ``products``."""
+"""Asking Qdrant what looks alike, through the alias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fashion_pipeline.errors import CollectionMismatch, NoSuchPoint, VectorStoreError
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, PREFIX, alias_target, collection_name
+from fashion_pipeline.sinks.qdrant.collections import ModelCollection, alias_name, alias_target
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -37,9 +37,9 @@ def search(
         CollectionMismatch: readers see another model's vectors, to which this one says nothing.
     """
     shown = _shown(client)
-    if shown != collection_name(fingerprint):
+    if shown.fingerprint != fingerprint:
         msg = (
-            f"readers see the vectors of model {shown.removeprefix(PREFIX)}, and FASHION_MODEL names "
+            f"readers see the vectors of model {shown.fingerprint}, and FASHION_MODEL names "
             f"{fingerprint}: set FASHION_MODEL to the model that fashion-pipeline model status says readers see"
         )
         raise CollectionMismatch(msg)
@@ -55,7 +55,7 @@ def more_like(
         NoSuchPoint: there is none.
     """
     _shown(client)
-    found = client.retrieve(ALIAS, ids=[str(point_id)], with_payload=["product_id"])
+    found = client.retrieve(alias_name(client), ids=[str(point_id)], with_payload=["product_id"])
     if not found:
         msg = f"Qdrant has no point {point_id}: its product is not published, or not ingested yet"
         raise NoSuchPoint(msg)
@@ -72,7 +72,7 @@ def _query(
         return None if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
 
     groups = client.query_points_groups(
-        ALIAS,
+        alias_name(client),
         group_by="product_id",
         query=query,
         query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", but_not)),
@@ -84,7 +84,7 @@ def _query(
     return tuple(Match(UUID(str(hit.id)), hit.score, hit.payload or {}) for hit in hits)
 
 
-def _shown(client: QdrantClient) -> str:
+def _shown(client: QdrantClient) -> ModelCollection:
     if (shown := alias_target(client)) is None:
         msg = "Qdrant has nothing to search yet: run fashion-pipeline ingest STORE first"
         raise VectorStoreError(msg)
