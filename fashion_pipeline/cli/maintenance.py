@@ -200,7 +200,7 @@ def gc(*, dry_run: bool, as_json: bool) -> None:
 async def _collect(*, dry_run: bool) -> Collected:
     from fashion_pipeline.images.decode import PIXEL_SPEC
     from fashion_pipeline.sinks.postgres.queries import live_counts
-    from fashion_pipeline.sinks.qdrant.collections import PREFIX, collections
+    from fashion_pipeline.sinks.qdrant.collections import collections
     from fashion_pipeline.storage.garbage import collect
 
     async with opened() as (_, sinks):
@@ -213,7 +213,7 @@ async def _collect(*, dry_run: bool) -> Collected:
                 )
                 raise StorageError(msg)
         with sinks.qdrant() as client:
-            fingerprints = {name.removeprefix(PREFIX) for name in collections(client)}
+            fingerprints = {each.fingerprint for each in collections(client)}
     fingerprints |= {model_of(home, store_id) for store_id in kept}
     referred_to = frozenset().union(*(referred(home, store_id) for store_id in kept))
     return collect(
@@ -251,8 +251,8 @@ def confirm(question: str) -> None:
 async def opened() -> AsyncIterator[tuple[str, Sinks]]:
     """Open the home and both sinks; PostgreSQL's URL is for locks."""
     from fashion_pipeline.defs.resources import QdrantResource, home, postgres_url
+    from fashion_pipeline.sinks.access import Sinks
     from fashion_pipeline.sinks.postgres.engine import database
-    from fashion_pipeline.sinks.reconcile import Sinks
 
     with postgres_url() as url:
         async with database(url, home_id=home().id) as engine:

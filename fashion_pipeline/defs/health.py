@@ -71,7 +71,7 @@ async def _look(
 ) -> tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]:
     from fashion_pipeline.sinks.postgres.health import left_products, store_health
     from fashion_pipeline.sinks.postgres.queries import live_counts
-    from fashion_pipeline.sinks.qdrant.collections import ALIAS
+    from fashion_pipeline.sinks.qdrant.collections import alias_name
     from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     async with postgres.open() as engine:
@@ -79,7 +79,7 @@ async def _look(
         left = await left_products(engine, most=SAMPLE)
         rows = await live_counts(engine)
     with qdrant.open() as client:
-        points = primary_counts(client, ALIAS, sorted({*found, *rows}))
+        points = primary_counts(client, alias_name(client), sorted({*found, *rows}))
     return found, left, rows, points
 
 

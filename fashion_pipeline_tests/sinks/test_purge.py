@@ -27,7 +27,8 @@ from fashion_pipeline.sinks.purge import Purged, is_known, purge_product, purge_
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import purge_points
-from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.access import Sinks
+from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store

@@ -16,7 +16,8 @@ from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.qdrant.alias import lacking, show_when_complete
 from fashion_pipeline.sinks.qdrant.collections import alias_target, collection_name, collections, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
-from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.access import Sinks
+from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.sinks.rollout import (
     Model,
     claim_rollout,
