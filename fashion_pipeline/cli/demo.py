@@ -19,7 +19,7 @@ from fashion_pipeline.cli.report import COUNTS, hit_line
 from fashion_pipeline.cli.search import similar_to_product
 from fashion_pipeline.cli.status import read_sinks
 from fashion_pipeline.cli.terminal import json_option, say
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.services import Services
 
 DEMO_FOLDER = Path(".demo")
 
@@ -35,7 +35,6 @@ def demo(
     *, folder: Path, model: str, products: int | None, stores: int | None, latency_ms: float, as_json: bool
 ) -> None:
     """Run the whole pipeline on two small shops that this machine serves."""
-    from fashion_pipeline.defs.resources import postgres_url
     from fashion_pipeline.defs.runs import instance
 
     started = time.monotonic()
@@ -43,16 +42,17 @@ def demo(
     first_error: BaseException | None = None
     page = folder / "demo.html"
     with demo_shops(folder, model=model, products=products, stores=stores, latency_ms=latency_ms) as shop_count:
-        settings = Settings.read()
-        with postgres_url(), instance(settings) as opened:
-            for store_id in settings.store_list():
-                error, reports[store_id] = run_and_report(opened, store_id)
+        services = Services.read()
+        store_ids = list(services.settings.store_list())
+        with services.postgres_url(), instance(services.settings) as opened:
+            for store_id in store_ids:
+                error, reports[store_id] = run_and_report(services, opened, store_id)
                 first_error = first_error or error
             if first_error is None:
-                _show_searches(list(settings.store_list()))
+                _show_searches(services, store_ids)
             changes = sum(report[name] for report in reports.values() for name in COUNTS)
             if changes or not page.exists():
-                _write_page(page, reports, model=model)
+                _write_page(services, page, reports, model=model)
     if first_error is None and changes == 0:
         click.echo("Nothing changed in the shops: 0 fetched, 0 decoded, 0 embedded, 0 written.", err=True)
     click.echo(f"Synced {shop_count} shops in {time.monotonic() - started:.1f} s.", err=True)
@@ -100,27 +100,26 @@ def demo_shops(
         yield count
 
 
-def _write_page(path: Path, reports: Mapping[str, Any], *, model: str) -> None:
+def _write_page(services: Services, path: Path, reports: Mapping[str, Any], *, model: str) -> None:
     """Write one page about what the pipeline stored: accepted, rejected and why, and similar products."""
     from datetime import UTC, datetime
 
-    from fashion_pipeline.defs.resources import QdrantResource, home
     from fashion_pipeline.demo.page.figures import StoreState
     from fashion_pipeline.demo.page.write import write_page
 
-    listed = Settings.read().store_list()
+    listed = services.settings.store_list()
     states = [
         StoreState(listed[store_id], stored.rows, stored.points, stored.outcomes, reports.get(store_id, {}))
-        for store_id, stored in read_sinks(list(listed)).items()
+        for store_id, stored in read_sinks(services, list(listed)).items()
     ]
-    with QdrantResource().open() as client:
-        write_page(path, states, client=client, blobs=home().blobs, model=model, made_at=datetime.now(UTC))
+    with services.qdrant() as client:
+        write_page(path, states, client=client, blobs=services.home.blobs, model=model, made_at=datetime.now(UTC))
 
 
-def _show_searches(store_ids: Sequence[str], count: int = 3) -> None:
+def _show_searches(services: Services, store_ids: Sequence[str], count: int = 3) -> None:
     """Print the products most similar to a few of the published ones."""
-    published = [one for stored in read_sinks(store_ids).values() for one in stored.outcomes if one.in_qdrant]
+    published = [one for stored in read_sinks(services, store_ids).values() for one in stored.outcomes if one.in_qdrant]
     for outcome in published[len(published) // (2 * count) :: max(1, len(published) // count)][:count]:
         click.echo(f"Similar to {outcome.title!r} ({outcome.store_id} {outcome.external_id}):", err=True)
-        for hit in similar_to_product(outcome.store_id, outcome.external_id, within=None, limit=3):
+        for hit in similar_to_product(services, outcome.store_id, outcome.external_id, within=None, limit=3):
             click.echo(f"  {hit_line(hit)}", err=True)

@@ -7,7 +7,7 @@ import contextlib
 import click
 
 from fashion_pipeline.cli.demo import DEMO_FOLDER, demo_shops
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.services import Services
 
 
 @click.command()
@@ -16,14 +16,13 @@ from fashion_pipeline.settings import Settings
 def dev(*, port: int, with_demo: bool) -> None:
     """Start the local services and the Dagster UI; Ctrl-C stops them."""
     from fashion_pipeline.defs.dev import serve_ui
-    from fashion_pipeline.defs.resources import postgres_url
     from fashion_pipeline.defs.runs import instance
 
     with contextlib.ExitStack() as stack:
         if with_demo:
             stack.enter_context(demo_shops(DEMO_FOLDER))
-        settings = Settings.read()
-        stack.enter_context(postgres_url())
-        with instance(settings):
+        services = Services.read()
+        stack.enter_context(services.postgres_url())
+        with instance(services.settings):
             pass
-        serve_ui(port=port, store_ids=list(settings.store_list()))
+        serve_ui(port=port, store_ids=list(services.settings.store_list()))

@@ -15,7 +15,7 @@ from fashion_pipeline.cli.report import InSinks, consent_lines, store_lines, sto
 from fashion_pipeline.cli.status import read_sinks
 from fashion_pipeline.cli.terminal import json_option, say
 from fashion_pipeline.errors import FashionError, without_store
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.services import Services
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
 @json_option
 def ingest(store: str, *, sweep: bool, allow_removals: bool, as_json: bool) -> None:
     """Sync one STORE to PostgreSQL and Qdrant: all six assets, without the UI."""
-    from fashion_pipeline.defs.resources import postgres_url
     from fashion_pipeline.defs.runs import instance
 
-    settings = Settings.read()
-    settings.store_list().require(store)
-    with postgres_url(), instance(settings) as opened:
-        error, report = run_and_report(opened, store, sweep=sweep, allow_removals=allow_removals)
+    services = Services.read()
+    services.settings.store_list().require(store)
+    with services.postgres_url(), instance(services.settings) as opened:
+        error, report = run_and_report(services, opened, store, sweep=sweep, allow_removals=allow_removals)
     if as_json:
         click.echo(json.dumps({"stores": {store: report}}))
     if error is not None:
@@ -42,7 +41,7 @@ def ingest(store: str, *, sweep: bool, allow_removals: bool, as_json: bool) -> N
 
 
 def run_and_report(
-    opened: DagsterInstance, store_id: str, **options: bool
+    services: Services, opened: DagsterInstance, store_id: str, **options: bool
 ) -> tuple[BaseException | None, dict[str, Any]]:
     """Run one store, print its report, and return the run's error and the store's part of the JSON object."""
     from fashion_pipeline.definitions import defs
@@ -53,7 +52,7 @@ def run_and_report(
         result = run_store(opened, job, store_id, **options)
     stored = InSinks()
     with contextlib.suppress(FashionError):  # a sink that is down is already the run's own error
-        stored = read_sinks([store_id])[store_id]
+        stored = read_sinks(services, [store_id])[store_id]
     report = store_report(result.counts, result.seconds, stored.outcomes)
     lines = store_lines(store_id, report, stored)
     first, *rest = lines if "postgres_products" in result.counts else lines[:3]  # older outcomes are not this run's

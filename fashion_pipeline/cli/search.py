@@ -12,7 +12,7 @@ import click
 from fashion_pipeline.cli.report import hit_line
 from fashion_pipeline.cli.terminal import json_option
 from fashion_pipeline.errors import NoSuchPoint, SettingsError, UnreadableImage
-from fashion_pipeline.settings import Settings
+from fashion_pipeline.services import Services
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.qdrant.search import Match
@@ -27,18 +27,17 @@ if TYPE_CHECKING:
 @json_option
 def search(store: str, product: str | None, *, image: Path | None, limit: int, everywhere: bool, as_json: bool) -> None:
     """Find products similar to PRODUCT of STORE (its id in the shop), or to an image."""
-    from fashion_pipeline.defs.resources import postgres_url
-
     if (product is None) == (image is None):
         msg = "name a PRODUCT, or an image file with --image"
         raise click.UsageError(msg)
-    Settings.read().store_list().require(store)
+    services = Services.read()
+    services.settings.store_list().require(store)
+    hits: Sequence[Match] = ()
     within = None if everywhere else store
-    with postgres_url():
-        if product is not None:
-            hits = similar_to_product(store, product, within=within, limit=limit)
-        elif image is not None:
-            hits = _similar_to_image(store, image, within=within, limit=limit)
+    if product is not None:
+        hits = similar_to_product(services, store, product, within=within, limit=limit)
+    elif image is not None:
+        hits = _similar_to_image(services, store, image, within=within, limit=limit)
     if as_json:
         click.echo(json.dumps([{"score": hit.score, **hit.payload} for hit in hits]))
         return
@@ -46,18 +45,19 @@ def search(store: str, product: str | None, *, image: Path | None, limit: int, e
         click.echo(hit_line(hit))
 
 
-def similar_to_product(store_id: str, external_id: str, *, within: str | None, limit: int) -> Sequence[Match]:
+def similar_to_product(
+    services: Services, store_id: str, external_id: str, *, within: str | None, limit: int
+) -> Sequence[Match]:
     """Return the published products nearest to one, in every store where ``within`` is None.
 
     Raises:
         NoSuchPoint: the product is not published.
     """
-    from fashion_pipeline.defs.resources import QdrantResource
     from fashion_pipeline.sinks.desired import product_id
     from fashion_pipeline.sinks.qdrant.search import more_like
 
     try:
-        with QdrantResource().open() as client:
+        with services.qdrant() as client:
             return more_like(client, product_id(store_id, external_id), store_id=within, limit=limit)
     except NoSuchPoint as error:
         msg = (
@@ -67,19 +67,20 @@ def similar_to_product(store_id: str, external_id: str, *, within: str | None, l
         raise NoSuchPoint(msg) from error
 
 
-def _similar_to_image(store_id: str, image: Path, *, within: str | None, limit: int) -> Sequence[Match]:
-    from fashion_pipeline.defs.resources import ModelResource, QdrantResource
+def _similar_to_image(
+    services: Services, store_id: str, image: Path, *, within: str | None, limit: int
+) -> Sequence[Match]:
     from fashion_pipeline.images.quality import render_blob
     from fashion_pipeline.sinks.qdrant.search import search as search_points
 
-    quality = Settings.read().store_list().require(store_id).quality
+    quality = services.settings.store_list().require(store_id).quality
     try:
         pixels = render_blob(image.read_bytes(), max_pixels=quality.max_pixels)
     except UnreadableImage as error:
         msg = f"--image {image}: {error}"
         raise SettingsError(msg) from error
-    model = ModelResource()
+    model = services.model()
     vector = model.encoder().encode(pixels[None])[0]
     fingerprint = model.checkpoint().fingerprint
-    with QdrantResource().open() as client:
+    with services.qdrant() as client:
         return search_points(client, vector, fingerprint=fingerprint, store_id=within, limit=limit)
