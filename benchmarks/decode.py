@@ -1,4 +1,4 @@
-"""What it costs to decode images in processes of their own, beside threads of this one: in turn, as a ratio.
+"""Compare decoding images in separate processes with decoding them in threads of this process.
 
 ``make bench NAME=decode ARGS="--images 200 --rounds 5"``
 """
@@ -38,7 +38,7 @@ def draw(seed: int) -> bytes:
 
 
 def per_second(decode: Callable[[bytes], object], images: Sequence[bytes], threads: int) -> float:
-    """Decode all images, so many at a time; return images per second."""
+    """Decode all images with ``threads`` threads; return images per second."""
     started = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(decode, images):
@@ -47,7 +47,7 @@ def per_second(decode: Callable[[bytes], object], images: Sequence[bytes], threa
 
 
 def main() -> None:
-    """Measure in turn, and print the medians and the median of the ratios."""
+    """Alternate both, and print the medians and the median of the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,7 +59,7 @@ def main() -> None:
     for number in range(options.rounds + 1):
         threads = per_second(lambda data: measure(data, max_pixels=MAX_PIXELS), images, workers)
         processes = per_second(lambda data: decoders.measure(data, max_pixels=MAX_PIXELS), images, workers + 1)
-        if number:  # the first round warms both up
+        if number:  # the first round is a warm-up
             pairs.append((threads, processes))
             print(f"threads {threads:.1f}/s, processes {processes:.1f}/s, ratio {processes / threads:.2f}", flush=True)
     decoders.close()

@@ -149,17 +149,15 @@ def judge(
     Raises:
         DecoderUnavailable: no decoder process can be started.
     """
-    from fashion_pipeline.images.quality import judge_images
+    from fashion_pipeline.images.quality import JudgeStorage, judge_images
 
+    home = run.services.home
     return judge_images(
-        shas=[sha256 for row in images.rows if (sha256 := row.shown_sha256)],
         histories=[row.history for row in images.rows],
         previous=previous,
-        blobs=run.services.home.blobs,
-        pixels=run.services.pixels,
+        storage=JudgeStorage(blobs=home.blobs, pixels=run.services.pixels, embedded=model.vectors().find),
         quality=run.store.quality,
         clock=run.clock,
-        embedded=model.vectors().find,
         checkpoint=checkpoint,
         progress=progress,
     )

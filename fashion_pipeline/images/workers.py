@@ -61,6 +61,7 @@ class Decoders:
     """
 
     def __init__(self, count: int, *, deadline_s: float = DEADLINE_S, program: Sequence[str] = _PROGRAM) -> None:
+        self.count = count
         self.deadline_s = deadline_s
         self._program = tuple(program)
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()

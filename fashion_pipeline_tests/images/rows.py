@@ -1,4 +1,4 @@
-"""Products and images made up for tests."""
+"""Products and images for tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fashion_pipeline_tests.clock import MONDAY
 
 
 def store(url: str = "https://shop.test", **values: Any) -> Store:
-    """Return a store that may use this machine."""
+    """Return a store that may reach this machine."""
     keys = {"consumer_key": SecretStr("k"), "consumer_secret": SecretStr("s")}
     return Store.model_validate({"id": "a", "url": url, "allow_private_hosts": ("127.0.0.1",), **keys, **values})
 
@@ -67,5 +67,5 @@ FETCHED = FetchedImage(
 
 
 def fetched(**changes: Any) -> FetchedImage:
-    """Return an image's row: fetched on Monday, unless something else is said."""
+    """Return an image's row: fetched on Monday, with changes."""
     return replace(FETCHED, **changes)

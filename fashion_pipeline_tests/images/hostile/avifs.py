@@ -1,4 +1,4 @@
-"""AVIFs: boxes in boxes, sizes that only the boxes know, and images made of images."""
+"""AVIFs: nested boxes, sizes declared only in boxes, and images composed of images."""
 
 from __future__ import annotations
 

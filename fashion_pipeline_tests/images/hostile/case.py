@@ -1,4 +1,4 @@
-"""One file, and what must become of it."""
+"""One file and its expected outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEGs: cut off at every joint, with impossible headers, with metadata of every make."""
+"""JPEGs: truncated at every segment, with impossible headers, with damaged metadata of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no image, or one of a format that is not decoded."""
+"""Files that are not images, or have a format that is not decoded."""
 
 from __future__ import annotations
 

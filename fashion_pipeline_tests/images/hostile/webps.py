@@ -1,4 +1,4 @@
-"""WebPs: canvases without end, chunks that contradict each other."""
+"""WebPs: huge canvases, chunks that contradict each other."""
 
 from __future__ import annotations
 
