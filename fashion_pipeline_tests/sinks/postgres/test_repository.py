@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.repository import ProductRepository
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline_tests.sinks.tables import NOW, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine on an empty database."""
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
 
 
 async def test_the_repository_handles_one_product(engine: AsyncEngine, tmp_path: Path) -> None:
