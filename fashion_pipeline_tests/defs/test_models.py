@@ -32,7 +32,8 @@ def another(model: str, directory: Path, factor: float = 1.5) -> str:
 def shown(pipeline: Pipeline) -> str | None:
     """Return the collection that readers see."""
     with vector_store(Settings.read(), pipeline.home) as client:
-        return alias_target(client)
+        live = alias_target(client)
+        return None if live is None else live.name
 
 
 def found(pipeline: Pipeline) -> dict[str, str]:

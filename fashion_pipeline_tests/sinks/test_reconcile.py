@@ -164,7 +164,7 @@ IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
     "another digest": (set_payload(store_digest="x"), {"points_digest": 1}),
     "a copy under another id": (move, {"point_duplicate": 1}),
     "a stranger's point": (foreign({"store_id": STORE, "product_id": 5}), {"point_foreign": 1}),
-    "everything": (lambda client: client.delete_collection(COLLECTION), {"no_collection": 6}),
+    "everything": (lambda client: client.delete_collection(COLLECTION.name), {"no_collection": 6}),
 }
 
 

@@ -76,7 +76,7 @@ def publish(client: QdrantClient, blobs: Blobs, outcomes: list[ProductOutcome]) 
             "title": one.title, "price": 1234.5, "currency": "EUR", "image_sha256": sha256, "is_primary": True,
         }  # fmt: skip
         point = qm.PointStruct(id=str(one.product_id), vector=vector_of(sha256).tolist(), payload=payload)
-        client.upsert(collection, points=[point], wait=True)
+        client.upsert(collection.name, points=[point], wait=True)
     move_alias(client, collection)
 
 

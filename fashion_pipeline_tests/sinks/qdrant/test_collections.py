@@ -68,7 +68,7 @@ def test_a_collection_is_made_once_with_its_shape(client: QdrantClient) -> None:
     """768 dimensions, cosine, the home's id; asking again changes nothing."""
     made = ensure_collection(client, "abc", home_id="home-1")
     assert made == ensure_collection(client, "abc", home_id="home-1") == ModelCollection("products__abc", "abc")
-    info = client.get_collection(name)
+    info = client.get_collection(made.name)
     vectors = info.config.params.vectors
     assert (getattr(vectors, "size", None), str(getattr(vectors, "distance", None))) == (768, "Cosine")
     assert info.config.metadata == {"home_id": "home-1", "fingerprint": "abc"}
