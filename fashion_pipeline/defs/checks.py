@@ -1,4 +1,4 @@
-"""Asset checks of one store's run: each is told by the asset it is about, with what it has at hand.
+"""Asset checks of one store's run; each is reported by the asset it is about.
 
 A check that does not pass warns and stops nothing; its description says in plain words what is
 wrong and what to do. What is true of all stores together is checked by ``health``.
@@ -12,12 +12,12 @@ import dagster as dg
 from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.sinks.desired import ProductOutcome
 
 if TYPE_CHECKING:
     from fashion_pipeline.embedding.soundness import VectorSample
     from fashion_pipeline.shop.catalogue import ReadCounts
     from fashion_pipeline.sinks.agreement import Agreement
+    from fashion_pipeline.sinks.desired import ProductOutcome
 
 Cell = str | int | float | None
 
@@ -110,12 +110,12 @@ def vectors_sound(store_id: str, found: "VectorSample") -> dg.AssetCheckResult:
 
 
 def removals_held(
-    store_id: str, products: Table[Product], withheld: Sequence[str], outcomes: Sequence[ProductOutcome]
+    store_id: str, products: Table[Product], withheld: Sequence[str], outcomes: "Sequence[ProductOutcome]"
 ) -> dg.AssetCheckResult:
     """Say which products would be removed, why they are not, and how to agree."""
     by_shop = {row.external_id for row in products.rows if Reason.AWAITING_CONSENT in row.outcome.reasons}
-    waiting = [told for told in outcomes if told.external_id in by_shop.union(withheld)]
-    unknown = set(withheld) - {told.external_id for told in waiting}
+    waiting = [outcome for outcome in outcomes if outcome.external_id in by_shop.union(withheld)]
+    unknown = set(withheld) - {outcome.external_id for outcome in waiting}
     number = len(waiting) + len(unknown)
     held = products.metadata.get("held", "")
     problems = []
@@ -129,7 +129,7 @@ def removals_held(
     return warn(REMOVALS_HELD, problems, fine=f"{store_id}: nothing waits for consent", metadata=metadata)
 
 
-def left_to_retry(store_id: str, outcomes: Sequence[ProductOutcome]) -> dg.AssetCheckResult:
+def left_to_retry(store_id: str, outcomes: "Sequence[ProductOutcome]") -> dg.AssetCheckResult:
     """Count the products that need a retry, and show some of them."""
     from fashion_pipeline.sinks.postgres.health import needs_retry
 
@@ -163,7 +163,7 @@ def sinks_agree(store_id: str, found: "Agreement") -> dg.AssetCheckResult:
     return warn(SINKS_AGREE, problems, fine=f"{store_id}: {found.rows:,} in both", metadata=metadata)
 
 
-def sample(told: Sequence[ProductOutcome]) -> dg.TableMetadataValue:
+def sample(outcomes: "Sequence[ProductOutcome]") -> dg.TableMetadataValue:
     """Return some products as a table."""
     return table(
         [
@@ -176,7 +176,7 @@ def sample(told: Sequence[ProductOutcome]) -> dg.TableMetadataValue:
                 "detail": each.detail,
                 "again": f"{each.next_retry_at:%Y-%m-%d %H:%M}" if each.next_retry_at else "",
             }
-            for each in told[:SAMPLE]
+            for each in outcomes[:SAMPLE]
         ],
         dict.fromkeys(("store", "product", "title", "stage", "reasons", "detail", "again"), "string"),
     )

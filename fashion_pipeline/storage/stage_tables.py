@@ -67,11 +67,8 @@ class StageTables:
             StorageError: one is missing.
         """
         if self.missing:
-            msg = (
-                f"{store_id}: no table of {', '.join(self.missing)}; "
-                f"run fashion-pipeline ingest {store_id}, which makes all of them"
-            )
-            raise StorageError(msg)
+            msg = f"there is no table of {', '.join(self.missing)}"
+            raise StorageError(msg, store_id=store_id, advice=f"run fashion-pipeline ingest {store_id} first")
         return self
 
     def with_products(self, products: Table[Product]) -> StageTables:

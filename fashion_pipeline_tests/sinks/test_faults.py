@@ -25,9 +25,10 @@ from fashion_pipeline.sinks.postgres.migrate import migrate
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline.sinks.qdrant import points as sink_points
+from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
-from fashion_pipeline.sinks.qdrant.points import apply_points, read_points
+from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 from fashion_pipeline_tests.sinks.tables import NOW, Shop, product, shop

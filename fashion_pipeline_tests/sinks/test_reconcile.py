@@ -16,12 +16,13 @@ from sqlalchemy import text
 from fashion_pipeline.errors import CollectionMismatch
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.drift import SAMPLE, Kind
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, alias_target
-from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_orphans, inspect_store, reconcile_store
+from fashion_pipeline.sinks.reconcile import Reconciled, inspect_orphans, inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 

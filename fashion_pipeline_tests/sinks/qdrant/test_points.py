@@ -17,7 +17,7 @@ from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.qdrant.applied import read_points
-from fashion_pipeline.sinks.qdrant.collections import ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import (
     PointCounts,
     apply_points,
@@ -243,7 +243,7 @@ def refresh(
     """Keep the old model's collection true, and return how many points were written, rewritten and deleted."""
     counts = refresh_points(
         client,
-        collection=collection,
+        collection=ModelCollection.named(ALIAS, collection),
         store_id=STORE,
         desired=made.desired().points,
         live=options.pop("live", ()),
