@@ -77,7 +77,7 @@ async def test_the_configured_database_is_opened_for_this_home(database_url: str
 def test_a_model_is_loaded_only_as_what_it_was(tmp_path: Path) -> None:
     """A fingerprint that the files no longer have is refused, and so is a model whose origin is not known."""
     model = services(tmp_path).model()
-    with pytest.raises(WrongModel, match="is model .* now, and was 0000000000000000"):
+    with pytest.raises(WrongModel, match=r"is model .* now, and was 0000000000000000"):
         model.encoder_of(OTHER, "tiny")
     with pytest.raises(WeightsUnavailable, match="origin of model 0000000000000000 is not recorded"):
         model.encoder_of(OTHER, "")

@@ -47,7 +47,7 @@ def test_plain_calls_do_what_the_assets_do(pipeline: Pipeline) -> None:
         save(run, asset, table)
     rows = asyncio.run(publish_rows(run))
     _, points = asyncio.run(publish_points(run, model=model))
-    assert rows.counts.rows_written == points.counts.points_written == len(pipeline.held().rows) > 0
+    assert rows.counts.written == points.counts.points_written == len(pipeline.held().rows) > 0
     assert min(read.listed, fetched.fetched, decoded.decoded, made.embedded) > 0
     again = pipeline.report()
     work = ("fetched", "decoded", "embedded", "rows_written", "points_written")

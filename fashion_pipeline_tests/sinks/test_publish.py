@@ -74,7 +74,7 @@ async def test_outcomes_alone_leave_the_rows_as_they_are(sinks: Sinks) -> None:
     counts = await publish_rows(
         sinks.engine, store_id=shop.store.id, desired=shop.desired(), now=NOW, read=read, outcomes_only=True
     )
-    assert counts.rows_written == 2  # would be
+    assert counts.written == 2  # would be
     assert await live_counts(sinks.engine) == {}
     outcomes = await read_outcomes(sinks.engine, store_id=shop.store.id)
     assert [each.in_postgres for each in outcomes] == [False, False]
