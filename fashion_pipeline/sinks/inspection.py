@@ -109,21 +109,21 @@ def inspect_points(
         known: every product in the tables.
         vectors: the stored vectors; None: vectors are not compared.
     """
-    look = _PointInspection(desired, live=live, known=known, drift=drift)
+    inspection = _PointInspection(desired, live=live, known=known, drift=drift)
     there = 0
     for point_id, payload in scroll(client, collection, store_id, keys=True):
         there += 1
-        look.compare(applied_point(point_id, payload, whole=True), payload)
-    look.note_missing()
+        inspection.compare(applied_point(point_id, payload, whole=True), payload)
+    inspection.note_missing()
     if vectors is not None:
-        _compare_vectors(client, collection, look, vectors)
+        _compare_vectors(client, collection, inspection, vectors)
     drift.points += there
-    plan = look.plan
+    plan = inspection.plan
     if plan.empty and there == len(desired):
         holder, stored = anchor(client, collection, store_id)
         if holder is not None and stored and stored != digest:
             drift.note(Kind.POINTS_DIGEST, stored)
-    return plan, frozenset({point.product_id for point in desired} | look.staying)
+    return plan, frozenset({point.product_id for point in desired} | inspection.staying)
 
 
 class _PointInspection:
@@ -190,15 +190,15 @@ class _PointInspection:
         self.deletes.append(there.point_id)
 
 
-def _compare_vectors(client: QdrantClient, collection: str, look: _PointInspection, vectors: Vectors) -> None:
+def _compare_vectors(client: QdrantClient, collection: str, inspection: _PointInspection, vectors: Vectors) -> None:
     """Compare the vectors of correct points with the stored ones, file by file."""
     import numpy as np
 
     correct = [
         point
-        for point_id, point in look.wanted.items()
-        if point_id in look.seen
-        and point_id not in look.writes
+        for point_id, point in inspection.wanted.items()
+        if point_id in inspection.seen
+        and point_id not in inspection.writes
         and point.place.part  # without a part, it is in Qdrant only
     ]
     correct.sort(key=lambda point: (point.place.part, point.place.index))
@@ -207,7 +207,7 @@ def _compare_vectors(client: QdrantClient, collection: str, look: _PointInspecti
         try:
             stored = vectors.load([point.place for point in points])
         except DamagedFile:
-            look.drift.note(Kind.VECTOR_LOST, _name(points[0]), times=len(points))
+            inspection.drift.note(Kind.VECTOR_LOST, _name(points[0]), times=len(points))
             continue
         for first in range(0, len(points), VECTORS_AT_ONCE):
             batch = points[first : first + VECTORS_AT_ONCE]
@@ -217,9 +217,9 @@ def _compare_vectors(client: QdrantClient, collection: str, look: _PointInspecti
             there = {str(record.id): record.vector for record in records}
             for point, vector in zip(batch, stored[first : first + VECTORS_AT_ONCE], strict=True):
                 held = np.asarray(there.get(str(point.point_id)) or [0.0], np.float32)
-                look.drift.vectors += 1
+                inspection.drift.vectors += 1
                 if held.shape != vector.shape or not float(held @ vector) >= SAME:  # NaN is not
-                    look.wrong_vector(point)
+                    inspection.wrong_vector(point)
 
 
 def _name(point: DesiredPoint) -> str:

@@ -53,7 +53,7 @@ def test_drift_is_told_with_exit_code_1_and_repaired_without_the_shop(pipeline: 
     pipeline.describe(url="http://127.0.0.1:1")
     told = pipeline.command("reconcile", pipeline.store_id)
     assert told.returncode == 1
-    assert f"1 row_wrong: the row's columns differ from what the tables say: {one} (price)" in told.stderr
+    assert f"1 row_wrong: the row's columns differ from the tables: {one} (price)" in told.stderr
     assert f"1 point_missing: Qdrant has no point for a published image: {other}" in told.stderr
     assert f"reconcile {pipeline.store_id} --repair" in told.stderr
     assert pipeline.held() != before
