@@ -102,8 +102,8 @@ def vectors_sound(store_id: str, found: "VectorSample") -> dg.AssetCheckResult:
     if found.wrong:
         problems.append(
             f"{store_id}: {len(found.wrong)} of {found.looked_at} stored vectors are damaged or of another model, "
-            f"such as that of the picture {found.wrong[0]}; delete the folder vectors/{found.fingerprint} in "
-            "FASHION_HOME, and the next run embeds its pictures again"
+            f"such as that of the image {found.wrong[0]}; delete the folder vectors/{found.fingerprint} in "
+            "FASHION_HOME, and the next run embeds its images again"
         )
     metadata = {"looked_at": found.looked_at, "fingerprint": found.fingerprint}
     return warn(VECTORS_SOUND, problems, fine=f"{store_id}: {found.looked_at} looked at", metadata=metadata)

@@ -49,7 +49,7 @@ STORES_REFUSE_AS_USUAL = dg.AssetCheckSpec(
 STORES_AGREE = dg.AssetCheckSpec(
     "stores_agree",
     asset=ALL_STORES.key,
-    description="Each store has as many live rows in PostgreSQL as products in Qdrant, where readers look.",
+    description="Each store has as many live rows in PostgreSQL as products in Qdrant's live collection.",
 )
 
 
@@ -180,7 +180,7 @@ def _stores_refuse_as_usual(stores: "Mapping[str, StoreHealth]") -> dg.AssetChec
     if jumped:
         problems.append(
             f"{len(jumped)} stores refuse clearly more of their products than usual: {_some(jumped)}. "
-            "fashion-pipeline status STORE counts the reasons; what changed is often the shop's theme, its pictures' host "
+            "fashion-pipeline status STORE counts the reasons; what changed is often the shop's theme, its images' host "
             "or a threshold"
         )
     rows: list[dict[str, Cell]] = [

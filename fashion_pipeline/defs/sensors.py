@@ -201,7 +201,7 @@ def _nothing_new(listed: Mapping[str, Store], asked: Sequence[Store], answers: "
 def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
     """Request a run of each store with a product that is to be tried again now, or published by now.
 
-    The shop's news do not tell of these: a picture's host that recovers changes nothing in the
+    The sensor new_products does not notice these: an image host that recovers changes nothing in the
     shop, and a scheduled product that is published keeps its date.
     """
     now = SystemClock().now()

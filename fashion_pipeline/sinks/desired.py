@@ -16,8 +16,9 @@ from functools import cached_property
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fashion_pipeline.outcomes import GONE, OK, Outcome, Reason, Status
-from fashion_pipeline.records import FetchedImage, Image, JudgedImage, Product, Table
+from fashion_pipeline.outcomes import GONE, Outcome, Reason, Status
+from fashion_pipeline.records import FetchedImage, Product, Table
+from fashion_pipeline.sinks.image_progress import ImageProgress, ImageStages
 from fashion_pipeline.storage.files import digest, sha256_hex
 from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline.storage.vectors import VectorRef
@@ -25,9 +26,6 @@ from fashion_pipeline.stores import Store
 
 NAMESPACE = uuid5(NAMESPACE_URL, "fashion-pipeline")
 """Every id of this pipeline is made from this one; changing it would make every product a new one."""
-
-FINAL_STAGE = "postgres_products"
-"""The stage of a product that came all the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,45 +161,11 @@ def desired_state(*, store: Store, tables: StageTables) -> Desired:
     return _Decision(store, tables).of(tables.products)
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """How far one image came.
-
-    Attributes:
-        stage: the stage it stopped at; ``FINAL_STAGE`` if it may be published.
-        newest: the outcome of its newest bytes, where older ones are used (``stale``).
-    """
-
-    stage: str
-    outcome: Outcome
-    sha256: str | None = None
-    place: VectorRef | None = None
-    fetched: FetchedImage | None = None
-    newest: Outcome = OK
-    stale: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """The bytes that are used for an image.
-
-    Attributes:
-        judged: their row; None: they have not been judged yet.
-        newest: the outcome of the image's newest bytes, which these may not be.
-    """
-
-    sha256: str
-    judged: JudgedImage | None
-    newest: Outcome
-
-
 class _Decision:
     def __init__(self, store: Store, tables: StageTables) -> None:
         self.store = store
         self.fingerprint = tables.fingerprint
-        self.fetched = {(row.external_id, row.image_id): row for row in tables.images.rows}
-        self.judged = {row.sha256: row for row in tables.judged.rows}
-        self.embedded = {row.sha256: row for row in tables.embedded.rows if row.fingerprint == self.fingerprint}
+        self.images = ImageStages(tables)
 
     def of(self, products: Table[Product]) -> Desired:
         wanted: list[DesiredProduct] = []
@@ -214,68 +178,15 @@ class _Decision:
             outcomes.append(self._outcome(product, primary))
         return Desired(tuple(wanted), tuple(outcomes))
 
-    def _primary(self, product: Product) -> _Progress:
+    def _primary(self, product: Product) -> ImageProgress:
         if not product.outcome.ok:
-            return _Progress("raw_products", product.outcome)
+            return ImageProgress("raw_products", product.outcome)
         if product.price is None or not product.images:
             reason = Reason.NO_IMAGE if not product.images else Reason.NO_PRICE
-            return _Progress("raw_products", Outcome(Status.REJECTED, (reason,)))
-        return self._progress(product, min(product.images, key=lambda image: image.position))
+            return ImageProgress("raw_products", Outcome(Status.REJECTED, (reason,)))
+        return self.images.progress(product.external_id, min(product.images, key=lambda image: image.position))
 
-    def _progress(self, product: Product, image: Image) -> _Progress:
-        fetched = self.fetched.get((product.external_id, image.image_id))
-        if fetched is None:
-            return _Progress("fetched_images", _waiting("its image has not been fetched yet"))
-        candidate = self._candidate(fetched)
-        if candidate is None:
-            return _Progress("fetched_images", fetched.outcome)
-        return self._progress_of(fetched, candidate)
-
-    def _candidate(self, fetched: FetchedImage) -> _Candidate | None:
-        """Return the bytes to use for an image; None if there are none, or only older ones that were refused."""
-        sha256, newest = fetched.shown_sha256, fetched.outcome
-        if sha256 is None:
-            return None
-        judged = self.judged.get(sha256)
-        if judged is not None and judged.undecided:
-            newest = judged.outcome if fetched.outcome.ok else fetched.outcome
-            judged = self._stand_in(fetched) or judged
-            sha256 = judged.sha256
-        if fetched.stale and (judged is None or not judged.outcome.ok):
-            return None
-        return _Candidate(sha256, judged, newest)
-
-    def _progress_of(self, fetched: FetchedImage, candidate: _Candidate) -> _Progress:
-        """Return how far the bytes to use came in the stages after fetching."""
-        sha256, judged = candidate.sha256, candidate.judged
-        if judged is None:
-            return _Progress("quality_passed", _waiting("its image has not been judged yet"), sha256)
-        if not judged.outcome.ok:
-            return _Progress("quality_passed", judged.outcome, sha256)
-        embedded = self.embedded.get(sha256)
-        if embedded is None:
-            return _Progress("embeddings", _waiting("its image has no vector yet"), sha256)
-        if not embedded.outcome.ok:
-            return _Progress("embeddings", embedded.outcome, sha256)
-        return _Progress(
-            FINAL_STAGE,
-            OK,
-            sha256,
-            place=VectorRef(embedded.part, embedded.index),
-            fetched=fetched,
-            newest=candidate.newest,
-            stale=fetched.stale or sha256 != fetched.shown_sha256,
-        )
-
-    def _stand_in(self, fetched: FetchedImage) -> JudgedImage | None:
-        """Return the bytes shown before those that cannot be judged for the moment, if these passed."""
-        for sha256 in fetched.history:
-            judged = self.judged.get(sha256)
-            if judged is None or not judged.undecided:
-                return judged if judged is not None and judged.outcome.ok else None
-        return None
-
-    def _desired(self, product: Product, primary: _Progress) -> DesiredProduct | None:
+    def _desired(self, product: Product, primary: ImageProgress) -> DesiredProduct | None:
         if primary.place is None or primary.sha256 is None or primary.fetched is None or product.price is None:
             return None
         identity = product_id(self.store.id, product.external_id)
@@ -304,15 +215,15 @@ class _Decision:
         values = {name: getattr(row, name) for name in ROW_FIELDS}
         return DesiredProduct(**values, points=tuple(points.values()))
 
-    def _further(self, product: Product, primary: FetchedImage) -> Iterator[tuple[str, _Progress]]:
+    def _further(self, product: Product, primary: FetchedImage) -> Iterator[tuple[str, ImageProgress]]:
         for image in sorted(product.images, key=lambda image: image.position):
             if image.image_id != primary.image_id:
-                progress = self._progress(product, image)
+                progress = self.images.progress(product.external_id, image)
                 if progress.place is not None:
                     yield image.image_id, progress
 
     def _point(
-        self, row: DesiredProduct, image: _Progress, point_id: UUID, variation_ids: tuple[str, ...]
+        self, row: DesiredProduct, image: ImageProgress, point_id: UUID, variation_ids: tuple[str, ...]
     ) -> DesiredPoint:
         if image.place is None or image.sha256 is None or image.fetched is None:
             msg = f"{row.store_id}/{row.external_id}: a point needs a vector"
@@ -342,7 +253,7 @@ class _Decision:
             point_id, row.id, image.place, image.sha256, {**payload, "point_hash": point_hash}, point_hash
         )
 
-    def _outcome(self, product: Product, primary: _Progress) -> ProductOutcome:
+    def _outcome(self, product: Product, primary: ImageProgress) -> ProductOutcome:
         # A product that is published with an older image reports what keeps the newest one out.
         shown = primary.newest if primary.fetched is not None else primary.outcome
         if shown.ok and product.outcome.ok:
@@ -365,10 +276,6 @@ class _Decision:
 def hash_of(payload: Mapping[str, Any]) -> str:
     """Hex SHA-256 of a payload, whatever the order of its keys; ``point_hash`` itself does not count."""
     return sha256_hex(_canonical({key: value for key, value in payload.items() if key != "point_hash"}))
-
-
-def _waiting(detail: str) -> Outcome:
-    return Outcome(Status.FAILED, detail=detail)
 
 
 def _canonical(values: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,8 @@ from fashion_pipeline.demo.page.view import PageView
 from fashion_pipeline.demo.page.write import MAX_BYTES, write_page
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import FINAL_STAGE, ProductOutcome, product_id
+from fashion_pipeline.sinks.desired import ProductOutcome, product_id
+from fashion_pipeline.sinks.image_progress import FINAL_STAGE
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection, move_alias
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.home import Home
