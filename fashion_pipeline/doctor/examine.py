@@ -15,10 +15,9 @@ from fashion_pipeline.doctor.products import Sample
 from fashion_pipeline.doctor.shop import examine
 from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.client import Web, user_agent
-from fashion_pipeline.web.guard import Guard
 
 STORES_AT_ONCE = 4
 LONGEST_ANSWER_S = 15.0
@@ -99,13 +98,7 @@ async def examine_store(store: Store, settings: Settings, *, clock: Clock, secon
     until = began + seconds
     found: list[Finding] = []
     try:
-        async with Web(
-            guard=Guard.of(store),
-            clock=clock,
-            user_agent=user_agent(settings.contact),
-            connections_per_host=settings.connections_per_host,
-            ca_file=store.ca_file,
-        ) as web:
+        async with Services(settings).web(store, clock) as web:
             asking = ProbeClient(store, web, clock=clock, deadline_s=min(LONGEST_ANSWER_S, seconds / 4))
             async with asyncio.timeout_at(until):
                 sample = await _examine_shop(asking, pictures, found)
