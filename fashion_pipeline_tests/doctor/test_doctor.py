@@ -23,14 +23,15 @@ from fashion_pipeline.doctor.keys import Meaning, meaning
 from fashion_pipeline.doctor.probe import Answer
 from fashion_pipeline.doctor.products import _speed
 from fashion_pipeline.errors import SettingsError
-from fashion_pipeline.model_shop import faults
-from fashion_pipeline.model_shop.shop import Change, Key, ModelShop
+from fashion_pipeline.model_shop.middleware import Change
+from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.web.client import Reply
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.shop.recordings import recorded, replay
 from fashion_pipeline_tests.shop.serving import KEY, Doctored, Serving, picture
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 Make = Callable[..., Doctored]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from fashion_pipeline.cli.main import cli
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import Key, ModelShop
-from fashion_pipeline.model_shop.wire import protocol
+from fashion_pipeline_tests.model_shop.wire import protocol
 
 KEY = Key("ck_a_key_of_the_test", "cs_a_secret_of_the_test")
 

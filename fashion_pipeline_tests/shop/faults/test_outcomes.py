@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.shop.rest import CULPRIT
 from fashion_pipeline_tests.clock import MONDAY
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.shop.faults.stage import Stage, assert_no_keys
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 URL = "https://shop.example/atelier/wp-json/wc/v3/products"
 PLAIN = "choose another structure under Settings > Permalinks"
