@@ -1,6 +1,6 @@
 """What changed in a shop since a cursor.
 
-Two steps. A thin listing by date of modification tells which products are news (see ``slide``);
+Two steps. A thin listing by date of modification tells which products are news (see ``modified``);
 they are then asked for by id.
 """
 
@@ -13,9 +13,9 @@ from functools import partial
 
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import Product
+from fashion_pipeline.shop.modified import ModifiedListing, Row
 from fashion_pipeline.shop.product import FIELDS, product_id
-from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, at_once
-from fashion_pipeline.shop.slide import ModifiedListing, Row
+from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, gather_limited
 
 OVERLAP = timedelta(minutes=15)
 """How far a cursor stays behind the shop's clock: a scheduled product is published by cron, late, and keeps its date."""
@@ -83,7 +83,7 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
         for status in ("any", "trash")
         for batch in _batches(wanted[status], shop.per_page)
     ]
-    pages = await at_once(asks)
+    pages = await gather_limited(asks)
     payloads = tuple(row for page in pages for row in page.rows)
     answered = {product_id(row, store=shop.store) for row in payloads}
     unreadable = {

@@ -13,7 +13,7 @@ from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.product import FIELDS, product_id
 from fashion_pipeline.shop.read import OVERLAP
-from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, at_once
+from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, gather_limited
 
 Progress = Callable[[int, int | None], None]
 """Told how many products were read so far, and of how many, where the shop says so."""
@@ -152,7 +152,7 @@ async def _read(shop: Pages, status: str, *, done: int, tell: Progress) -> _Pass
         return page
 
     numbers = range(2, -(-total // shop.per_page) + 1)
-    in_order = (first, *await at_once([partial(ask, number) for number in numbers]))
+    in_order = (first, *await gather_limited([partial(ask, number) for number in numbers]))
     return _Pass(in_order, _doubt(shop, in_order), _moved(in_order), _alike(in_order))
 
 

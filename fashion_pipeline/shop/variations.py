@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from fashion_pipeline.errors import ShopError, ShopUnavailable
 from fashion_pipeline.shop.gallery import MOST_PICTURES, Variations
 from fashion_pipeline.shop.product import product_id
-from fashion_pipeline.shop.rest import Page, Params, Payload, at_once
+from fashion_pipeline.shop.rest import Page, Params, Payload, gather_limited
 from fashion_pipeline.stores import Store
 
 _FIELDS = "id,status,image"
@@ -77,10 +77,10 @@ class _Reading:
         if self.together:
             first, *others = self._batches([key for ids in self.wanted.values() for key in ids])
             await self._ask_together(first)
-            await at_once([partial(self._ask_together, batch) for batch in others])
+            await gather_limited([partial(self._ask_together, batch) for batch in others])
             self.failures = 0
         left = [parent_id for parent_id, ids in self.wanted.items() if self._open(ids)]
-        await at_once([partial(self._ask_parent, parent_id) for parent_id in left])
+        await gather_limited([partial(self._ask_parent, parent_id) for parent_id in left])
 
     def result(self, parent_id: str) -> Variations:
         ids = self.wanted[parent_id]
