@@ -14,7 +14,7 @@ import httpx
 
 from fashion_pipeline.errors import WebError
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.answers import clean, error_code, read_json, said
+from fashion_pipeline.shop.answers import clean, describe, error_code, read_json
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import read_total
 from fashion_pipeline.stores import Store
@@ -107,7 +107,7 @@ class ProbeClient:
             reply=reply,
             value=value,
             code=error_code(reply),
-            said=said(reply, store=self.store),
+            said=describe(reply, store=self.store),
             seconds=seconds,
             asked_at=began_at + timedelta(seconds=seconds / 2),
         )

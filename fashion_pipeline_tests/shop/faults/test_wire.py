@@ -72,7 +72,7 @@ async def test_an_answer_cut_off(sweep: bool, plain: Stage, caplog: pytest.LogCa
     said = await fails(plain, sweep=sweep)
     assert re.fullmatch(
         r" broke off after 40 bytes \(peer closed connection .*\); it is tried again later; if that lasts, ask whoever "
-        r"hosts the shop what cuts its answers off",
+        r"hosts the shop what cuts its responses off",
         said,
     )
     assert_no_keys([plain], caplog)
