@@ -86,7 +86,7 @@ class _Watch:
             hit = code.co_filename.endswith("defs/assets.py")
         elif self.kind == "renamed" and event == "return" and code.co_name == "put":
             path = frame.f_locals.get("path")
-            in_storage = code.co_filename.endswith("fashion_pipeline/storage.py")
+            in_storage = code.co_filename.endswith("fashion_pipeline/storage/files.py")
             hit = in_storage and path is not None and path.parent.name == self.asset
         else:
             return
