@@ -1,6 +1,6 @@
 """The model shops over HTTP: many under one origin, each below ``/<store-id>``.
 
-A shop answers below ``wp-json`` and to ``?rest_route=`` (see ``rest``), and serves its pictures below
+A shop answers below ``wp-json`` and to ``?rest_route=`` (see ``rest``), and serves its images below
 ``wp-content/uploads``, with validators and conditional GET.
 """
 

@@ -1,4 +1,4 @@
-"""What faults are made of: changed requests, changed answers, pages."""
+"""The parts of faults: changed requests, changed responses, and pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def asked_as(other: Callable[[Request], Request]) -> Fault:
     return lambda request: Change(other(request))
 
 
-def changing_the_api(apply: Callable[[Response], Response]) -> Fault:
+def changing_api_responses(apply: Callable[[Response], Response]) -> Fault:
     """Change every answer of the API."""
     return lambda request: Change(apply=apply) if "/wp-json" in request.url.path else None
 
