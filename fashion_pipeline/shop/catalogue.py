@@ -111,26 +111,48 @@ async def read_catalogue(
         known_first_seen=known_first_seen or {},
         restarted=dict(state.restarted),
     )
-    changes = None
-    if not (sweep or state.held or state.settings_changed(store)) and state.cursor is not None:
-        changes = await read_changes(shop, state.cursor, before, clock=clock)
-    if changes is not None:
-        listed = changes.listed
-        after, state = await _apply_changes(shop, changes, merge, state)
-    else:
-        currency = await shop.currency()
-        listing = await read_everything(shop, clock=clock, progress=progress)
-        listed = len(listing.ids)
-        after, state = await conclude(
-            shop, Sweep(listing, merge, state, currency, frozenset(known_live), allow_removals=allow_removals)
-        )
-        if not (state.doubt or state.held):
-            state = replace(state, swept_at=clock.now())
+    after, state, listed = await _read(
+        shop,
+        merge,
+        state,
+        clock=clock,
+        sweep=sweep,
+        allow_removals=allow_removals,
+        known_live=known_live,
+        progress=progress,
+    )
     tombstoned = {key for key, row in before.items() if is_redacted(row)}
     after = {key: redacted(row) if key in purged or key in tombstoned else row for key, row in after.items()}
     state = replace(state, read_at=clock.now(), restarted=merge.restarted)
     table = Table(tuple(sorted(after.values(), key=_in_order)), state.to_metadata())
     return table, _count(before, after, state, listed=listed)
+
+
+async def _read(
+    shop: Catalogue,
+    merge: Merge,
+    state: ReadState,
+    *,
+    clock: Clock,
+    sweep: bool,
+    allow_removals: bool,
+    known_live: Collection[str],
+    progress: Progress | None,
+) -> tuple[dict[str, Product], ReadState, int]:
+    """Return the rows after a read, by id, the state for the next read, and how many products were listed."""
+    if not (sweep or state.held or state.settings_changed(merge.store)) and state.cursor is not None:
+        changes = await read_changes(shop, state.cursor, merge.before, clock=clock)
+        if changes is not None:
+            after, state = await _apply_changes(shop, changes, merge, state)
+            return after, state, changes.listed
+    currency = await shop.currency()
+    listing = await read_everything(shop, clock=clock, progress=progress)
+    after, state = await conclude(
+        shop, Sweep(listing, merge, state, currency, frozenset(known_live), allow_removals=allow_removals)
+    )
+    if not (state.doubt or state.held):
+        state = replace(state, swept_at=clock.now())
+    return after, state, len(listing.ids)
 
 
 async def _apply_changes(

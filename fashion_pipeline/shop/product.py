@@ -64,7 +64,7 @@ def parse(
         store: decides about ``images`` and ``accept_free``.
         currency: the shop's, three capital letters.
         now: when the payload was read; becomes ``last_seen_at``.
-        first_seen_at: kept as it is.
+        first_seen_at: stored unchanged.
         variations: of this product, where they were read. Only their images are used: the payload
             already has their lowest price and their stock.
         images_before: the images of the last read. Some stay while variations cannot be read.

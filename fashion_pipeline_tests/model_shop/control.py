@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -18,8 +19,11 @@ from starlette.responses import JSONResponse, Response
 
 from fashion_pipeline.demo.serve import main
 from fashion_pipeline.model_shop.shop import ModelShop
-from fashion_pipeline_tests.model_shop.faults import made_of
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.model_shop.wire import protocol
+
+if TYPE_CHECKING:
+    from fashion_pipeline.model_shop.middleware import Fault
 
 TOKEN = "open"
 CONTROLLED = __name__
@@ -129,8 +133,8 @@ def _set(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Let go wrong what the list ``faults`` says (see ``faults.made_of``), and nothing else; none: all is well."""
-    shop.fault = made_of(order["faults"])
+    """Let go wrong what the list ``faults`` says (see ``fault_of``), and nothing else; none: all is well."""
+    shop.fault = fault_of(order["faults"])
     return {}
 
 
@@ -173,6 +177,58 @@ _VERBS: dict[str, Callable[[ModelShop, Mapping[str, Any]], dict[str, Any]]] = {
     "cron": _cron,
     "asked": _asked,
 }
+
+
+FAULTS: dict[str, Callable[..., Fault]] = {
+    made.__name__: made
+    for made in (
+        *(faults.busy, faults.database_down, faults.fatal_error, faults.maintenance, faults.inactive_woocommerce),
+        *(
+            faults.byte_order_mark,
+            faults.php_notice,
+            faults.poison,
+            faults.same_page,
+            faults.shrinking,
+            faults.loses_rows,
+        ),
+        *(
+            faults.slow,
+            faults.drops,
+            faults.redirects,
+            faults.firewall,
+            faults.plain_permalinks,
+            faults.strips_authorization,
+            faults.unaware_of_https,
+        ),
+        *(faults.no_date, faults.no_totals, faults.old_woocommerce),
+    )
+}
+"""The faults by name."""
+
+
+def fault_of(orders: Iterable[Mapping[str, Any]]) -> Fault | None:
+    """Make a fault of what JSON says: ``{"name": "poison", "ids": [17], "first": 3, "path": …, "query": …}``.
+
+    Raises:
+        ValueError: there is no fault of a name, or it has no such option.
+    """
+    made = []
+    for order in orders:
+        options = dict(order)
+        times, path, query = options.pop("first", None), options.pop("path", ""), options.pop("query", None)
+        name = options.pop("name", None)
+        if name not in FAULTS:
+            msg = f"'name' must be one of {', '.join(FAULTS)}"
+            raise ValueError(msg)
+        ids = options.pop("ids", ())
+        try:
+            fault = FAULTS[name](*ids, **options)
+        except TypeError:
+            msg = f"{name} takes {inspect.signature(FAULTS[name])}"
+            raise ValueError(msg) from None
+        fault = faults.only(fault, path=path, query=query) if path or query else fault
+        made.append(fault if times is None else faults.first(int(times), fault))
+    return faults.together(*made) if made else None
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ style sheet of its pages.
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
@@ -318,40 +317,3 @@ def old_woocommerce() -> Fault:
         return Change(changed_request(request, query=urlencode(kept))) if kept != pairs else None
 
     return fault
-
-
-FAULTS: dict[str, Callable[..., Fault]] = {
-    made.__name__: made
-    for made in (
-        *(busy, database_down, fatal_error, maintenance, inactive_woocommerce),
-        *(byte_order_mark, php_notice, poison, same_page, shrinking, loses_rows),
-        *(slow, drops, redirects, firewall, plain_permalinks, strips_authorization, unaware_of_https),
-        *(no_date, no_totals, old_woocommerce),
-    )
-}
-"""The faults by name."""
-
-
-def made_of(orders: Iterable[Mapping[str, Any]]) -> Fault | None:
-    """Make a fault of what JSON says: ``{"name": "poison", "ids": [17], "first": 3, "path": …, "query": …}``.
-
-    Raises:
-        ValueError: there is no fault of a name, or it has no such option.
-    """
-    faults = []
-    for order in orders:
-        options = dict(order)
-        times, path, query = options.pop("first", None), options.pop("path", ""), options.pop("query", None)
-        name = options.pop("name", None)
-        if name not in FAULTS:
-            msg = f"'name' must be one of {', '.join(FAULTS)}"
-            raise ValueError(msg)
-        ids = options.pop("ids", ())
-        try:
-            fault = FAULTS[name](*ids, **options)
-        except TypeError:
-            msg = f"{name} takes {inspect.signature(FAULTS[name])}"
-            raise ValueError(msg) from None
-        fault = only(fault, path=path, query=query) if path or query else fault
-        faults.append(fault if times is None else first(int(times), fault))
-    return together(*faults) if faults else None

@@ -18,9 +18,9 @@ from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.shop.variations import read_variations
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
-from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many
+from fashion_pipeline_tests.shop.conftest import LONG_AGO, NOW, MakeStore, StoppedClock, add_many
+from fashion_pipeline_tests.shop.reader import Reader
 from fashion_pipeline_tests.shop.recordings import body, replay
-from fashion_pipeline_tests.shop.test_catalogue import LONG_AGO, Reader
 
 VEST = "product_variable0"
 
