@@ -23,7 +23,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_pipeline.errors import SettingsError
-from fashion_pipeline.stores import Quality, StoreList, _environment, _plain, read_stores
+from fashion_pipeline.stores import Quality, StoreList
+from fashion_pipeline.stores_file import environment_beside, plain_message, read_stores
 
 DEFAULT_MODEL = "hf-hub:Marqo/marqo-fashionSigLIP"
 
@@ -94,14 +95,14 @@ class Settings(BaseSettings):
         """
         stores = Path(os.environ.get("FASHION_STORES") or "stores.yaml")
         env_file = stores.parent / ".env"
-        cls._check_names(_environment(stores))
+        cls._check_names(environment_beside(stores))
         try:
             return cls(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             name = "FASHION_" + "__".join(str(part) for part in problem["loc"]).upper()
             unknown = problem["type"] == "extra_forbidden"
-            said = "there is no such setting" if unknown else _plain(problem["msg"])
+            said = "there is no such setting" if unknown else plain_message(problem["msg"])
             msg = f"{name}: {said}; docs/settings.md lists what it may hold"
             raise SettingsError(msg) from None
 

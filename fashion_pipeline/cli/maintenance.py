@@ -57,7 +57,7 @@ class _Looks:
 
     async def at(self, store_id: str | None) -> None:
         from fashion_pipeline.sinks.postgres.queries import known_stores
-        from fashion_pipeline.sinks.reconcile import inspect_strays
+        from fashion_pipeline.sinks.reconcile import inspect_orphans
 
         listed = Settings.read().store_list()
         async with opened() as (url, sinks):
@@ -70,7 +70,7 @@ class _Looks:
                 await self._store(url, sinks, store_or_detached(wanted, listed, sinks.home))
             if store_id is None:
                 with sinks.qdrant() as client:
-                    self._strays(inspect_strays(client, known, repair=self.repair))
+                    self._strays(inspect_orphans(client, known, repair=self.repair))
 
     async def _store(self, url: str, sinks: Sinks, store: Store) -> None:
         from fashion_pipeline.sinks.postgres.lock import store_lock
@@ -84,7 +84,7 @@ class _Looks:
             click.echo(f"{store.id}: {without_store(error, store.id)}", err=True)
             self.told["stores"][store.id] = {"error": str(error)}
             return
-        self.wrong |= bool(done.left)
+        self.wrong |= bool(done.remaining)
         self.told["stores"][store.id] = done.as_json()
         click.echo("\n".join(_lines(store.id, done)), err=True)
 

@@ -31,7 +31,7 @@ from fashion_pipeline.defs.resources import (
 from fashion_pipeline.embedding.encode import embed_images
 from fashion_pipeline.embedding.soundness import sample_vectors
 from fashion_pipeline.errors import ModelError, ShopError
-from fashion_pipeline.images.quality import judge_images, render_blob
+from fashion_pipeline.images.quality import JudgeStorage, judge_images, render_blob
 from fashion_pipeline.read_state import SWEEP, ReadState
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
 from fashion_pipeline.sinks.desired import DesiredPoint, DesiredProduct, desired_state
@@ -148,14 +148,11 @@ def quality_passed(
     """
     started = time.monotonic()
     table, counts = judge_images(
-        shas=[sha256 for row in fetched_images.rows if (sha256 := row.shown_sha256)],
         histories=[row.history for row in fetched_images.rows],
         previous=tables.previous(context),
-        blobs=images.blobs,
-        pixels=images.pixels,
+        storage=JudgeStorage(blobs=images.blobs, pixels=images.pixels, embedded=model.vectors().find),
         quality=run.store.quality,
         clock=run.clock,
-        embedded=model.vectors().find,
         checkpoint=lambda partial: tables.checkpoint(context, partial),
         progress=run.progress("quality_passed"),
     )

@@ -41,8 +41,8 @@ async def reconcile_sinks(
         context.log.warning("%s: %s", run.store.id, line)
     counts = {name: dg.MetadataValue.int(count) for name, count in done.before.counts.items()}
     context.add_output_metadata({**counts, "drift": sum(done.before.counts.values()), "withheld": done.before.withheld})
-    if done.left:
-        left = "; ".join(_lines(done.left.lines()))
+    if done.remaining:
+        left = "; ".join(_lines(done.remaining.lines()))
         raise dg.Failure(description=f"{run.store.id}: the sinks still differ from the tables: {left}")
 
 

@@ -169,7 +169,7 @@ def test_what_became_of_products_is_told_in_plain_words(pipeline: Pipeline) -> N
     status = json.loads(pipeline.command("status", "--json").stdout)["stores"][pipeline.store_id]
     assert status["rows"] == status["points"] == len(held.rows)
     every = pipeline.command("outcomes", pipeline.store_id).stdout
-    assert "the picture is not sharp enough" in every
+    assert "the image is not sharp enough" in every
     published = next(iter(held.rows))
     one = pipeline.command("outcomes", pipeline.store_id, published).stdout
     assert "it is published" in one

@@ -60,8 +60,8 @@ def test_a_person_reads_the_reasons_in_plain_words() -> None:
     told = InSinks(1, 1, EVERY)
     text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), told))
     assert "4 products: 1 rows, 1 points, 1 refused, 2 to be tried again" in text
-    assert "1 the picture's shorter side is too short  [too_small]" in text
-    assert "1 for now: the picture's host asked us to come back later  [rate_limited]" in text
+    assert "1 the image's shorter side is too short  [too_small]" in text
+    assert "1 for now: the image's host asked for fewer requests  [rate_limited]" in text
     assert "[waiting]" in text
 
 
@@ -70,7 +70,7 @@ def test_the_way_of_one_product_is_told_from_where_it_stopped() -> None:
     assert outcome_lines(PUBLISHED) == ["12  Linen dress", "  it is published", "  in PostgreSQL and Qdrant"]
     refused = "\n".join(outcome_lines(REFUSED))
     assert "refused at the quality gate (quality_passed)" in refused
-    assert "shorter side is too short; the picture is not sharp enough" in refused
+    assert "shorter side is too short; the image is not sharp enough" in refused
     assert "320x400, 41.0" in refused
     assert "in neither PostgreSQL nor Qdrant" in refused
 
@@ -83,7 +83,7 @@ def test_what_is_tried_again_says_when() -> None:
 def test_a_published_product_with_an_older_picture_says_so() -> None:
     """A stale product is published, and says what keeps its new picture."""
     stale = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), detail="HTTP 503", attempts=1)
-    assert "  it is published, with an older picture: the picture's host answered with an error" in outcome_lines(stale)
+    assert "  it is published, with an older picture: the image's host answered with an error" in outcome_lines(stale)
 
 
 def test_a_published_product_that_is_not_read_at_present_says_so() -> None:

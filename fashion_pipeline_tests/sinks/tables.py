@@ -1,4 +1,4 @@
-"""Stage tables for tests: one product, and how far its picture came."""
+"""Stage tables for tests: products, and how far their images came."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store(store_id: str = "atelier-nord", **changes: Any) -> Store:
 
 
 def sha(text: str) -> str:
-    """Return the digest that stands for some picture's bytes."""
+    """Return the digest that stands for an image's bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -42,7 +42,7 @@ AVAILABILITY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("stock", {"in_stock": False}),
     ("categories", {"categories": ("Dresses", "Hats & Caps")}),
 )
-"""What a shop changes most, by name, and how a product's row differs then: no picture is involved."""
+"""The most frequent changes in a shop, by name, with the changed fields; no image is involved."""
 
 
 def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
@@ -74,10 +74,10 @@ def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
 
 @dataclass
 class Shop:
-    """The four tables of one store, kept small and changed at will; every picture passes unless told otherwise.
+    """The four tables of one store, small and easy to change; every image passes unless a field below changes that.
 
     Attributes:
-        bytes_of: what names a picture's bytes, by its id; ``""`` for a picture that has none.
+        bytes_of: the name of an image's bytes, by its id; ``""`` for an image that has none.
         older: what named the bytes it had before, newest first.
     """
 

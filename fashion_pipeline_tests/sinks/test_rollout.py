@@ -37,7 +37,7 @@ NORTH, SOUTH = "atelier-nord", "maison-sud"
 
 @pytest.fixture
 async def sinks(database_url: str, home: Home) -> AsyncIterator[Sinks]:
-    """Yield two stores in step, with the old model; the first shows every picture."""
+    """Yield two stores without drift, with the old model; the first publishes every image."""
     async with database(database_url, home_id=home.id) as engine:
         made = Sinks(home, engine, partial(local_qdrant, home))
         for shop in shops(home, OLD):
@@ -70,7 +70,7 @@ def build(sinks: Sinks, shop: Shop) -> None:
 
 
 async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> None:
-    """Not with one store done, nor with first pictures only, nor for a model that is not wanted; then in one step."""
+    """Not with one store done, nor with primary images only, nor for a model that is not wanted; then all at once."""
     north, south = shops(sinks.home, NEW)
     live = await live_counts(sinks.engine)
     new = collection_name(NEW)
@@ -94,7 +94,7 @@ async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> Non
 
 
 async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sinks) -> None:
-    """However many points it has: the stores that were run without it since have what left, and old prices, in it."""
+    """However many points it has: of stores that ran without it since, it holds gone products and old prices."""
     for shop in shops(sinks.home, NEW):
         build(sinks, shop)
     live = await live_counts(sinks.engine)
@@ -103,8 +103,8 @@ async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sin
     assert await stores_behind(sinks.engine, NEW) == {SOUTH}
     assert await stores_behind(sinks.engine, OLD) == set()
     await claim_rollout(sinks.engine, Model(NEW), NOW)
-    told = {progress.model.fingerprint: progress for progress in await models(sinks)}
-    assert (told[OLD].lacks, told[NEW].lacks) == ({}, {SOUTH: 1})
+    by_model = {progress.model.fingerprint: progress for progress in await models(sinks)}
+    assert (by_model[OLD].lacks, by_model[NEW].lacks) == ({}, {SOUTH: 1})
     with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 up-to-date points"):
         await promote(sinks, NEW, force=False, now=NOW)
     with sinks.qdrant() as client:
@@ -123,11 +123,11 @@ async def test_the_first_collection_is_shown_at_once(home: Home) -> None:
 async def test_the_wanted_model_is_that_of_the_run_that_began_last(
     sinks: Sinks, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that began before another model came does not take it back; one that begins later does, and it is said."""
+    """A run that started before another model was wanted does not claim it back; a later one does, and logs that."""
     hour = timedelta(hours=1)
     with caplog.at_level(logging.WARNING):
         assert await claim_rollout(sinks.engine, Model(NEW, "local-dir:/new"), NOW + 2 * hour)
-    assert f"the model is {NEW} (local-dir:/new) from now on; it was {OLD} (local-dir:/old)" in caplog.text
+    assert f"the wanted model is now {NEW} (local-dir:/new); it was {OLD} (local-dir:/old)" in caplog.text
     assert not await claim_rollout(sinks.engine, Model(OLD), NOW + hour)
     assert await claim_rollout(sinks.engine, Model(NEW), NOW + hour)
     assert not await claim_rollout(sinks.engine, Model(OLD), None)
@@ -141,11 +141,15 @@ async def test_every_model_is_told_of(sinks: Sinks) -> None:
     build(sinks, shops(sinks.home, NEW)[0])
     await claim_rollout(sinks.engine, Model(NEW, "local-dir:/new"), NOW)
     shops(sinks.home, "a" * 16)[1].desired()
-    told = {progress.model.fingerprint: progress for progress in await models(sinks)}
-    assert (told[OLD].model.name, told[OLD].points, told[OLD].vectors) == ("local-dir:/old", 5, 4)
-    assert (told[OLD].shown, told[OLD].wanted, told[OLD].lacks) == (True, False, {})
-    assert (told[NEW].shown, told[NEW].wanted, told[NEW].lacks) == (False, True, {SOUTH: 1})
-    assert (told["a" * 16].points, told["a" * 16].vectors, told["a" * 16].lacks) == (None, 1, {NORTH: 2, SOUTH: 1})
+    by_model = {progress.model.fingerprint: progress for progress in await models(sinks)}
+    assert (by_model[OLD].model.name, by_model[OLD].points, by_model[OLD].vectors) == ("local-dir:/old", 5, 4)
+    assert (by_model[OLD].shown, by_model[OLD].wanted, by_model[OLD].lacks) == (True, False, {})
+    assert (by_model[NEW].shown, by_model[NEW].wanted, by_model[NEW].lacks) == (False, True, {SOUTH: 1})
+    assert (by_model["a" * 16].points, by_model["a" * 16].vectors, by_model["a" * 16].lacks) == (
+        None,
+        1,
+        {NORTH: 2, SOUTH: 1},
+    )
 
 
 async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
@@ -163,11 +167,11 @@ async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
     assert await promote(sinks, OLD, force=False, now=NOW + timedelta(hours=1)) == Model(OLD, "local-dir:/old")
 
 
-async def test_a_model_that_readers_see_is_not_dropped(sinks: Sinks) -> None:
+async def test_the_live_model_is_not_dropped(sinks: Sinks) -> None:
     """Any other goes with its collection, its vectors and its name, those without a collection too."""
     build(sinks, shops(sinks.home, NEW)[0])
     shops(sinks.home, "a" * 16)[1].desired()
-    with pytest.raises(SettingsError, match=r"readers see model 0000.*promote another"):
+    with pytest.raises(SettingsError, match=r"model 0000.* is live: promote another"):
         await drop(sinks, OLD)
     with pytest.raises(SettingsError, match=f"there are: {OLD}"):
         await drop(sinks, "b" * 16)
@@ -187,14 +191,14 @@ async def test_what_readers_see_is_repaired_although_the_tables_model_was_droppe
         client.delete(collection_name(OLD), [str(new.desired().products[1].id)])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "vector_lost": 4}
-    assert (dict(look.left.counts), look.left.repairable) == ({"vector_lost": 4}, False)
+    assert (dict(look.remaining.counts), look.remaining.repairable) == ({"vector_lost": 4}, False)
     with sinks.qdrant() as client:
         assert collections(client) == (collection_name(OLD),)
         assert client.count(collection_name(OLD)).count == 5
 
 
 async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None:
-    """While a new model is built drift in what readers see counts too, and what is mended is what its model can give."""
+    """While a new model is built, drift in the live collection counts too, and is repaired as far as its model has vectors."""
     new, _ = shops(sinks.home, NEW)
     build(sinks, new)
     with sinks.qdrant() as client:
@@ -203,7 +207,7 @@ async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None
         client.set_payload(collection_name(NEW), payload={"title": "x"}, points=[point])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "point_payload": 1}
-    assert not look.left
+    assert not look.remaining
     new.add(product("3"))
     new.save(sinks.home)
     await reconcile_store(sinks, new.store, now=NOW, repair=True)
