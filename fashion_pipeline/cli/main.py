@@ -128,14 +128,20 @@ def init(folder: Path) -> None:
 
 @cli.command(short_help="Find out what is wrong with every shop, or with STORE's.")
 @click.argument("store", required=False)
-@click.option("--pictures", type=click.IntRange(0, 500), default=60, help="Products whose pictures are looked at.")
-@click.option("--seconds", type=click.FloatRange(1, 3600), default=60.0, help="At most so many for each store.")
+@click.option(
+    "--images",
+    "--pictures",
+    type=click.IntRange(0, 500),
+    default=60,
+    help="Products whose images are inspected; 0: none.",
+)
+@click.option("--seconds", type=click.FloatRange(1, 3600), default=60.0, help="Time limit of each store.")
 @_json
-def doctor(store: str | None, *, pictures: int, seconds: float, as_json: bool) -> None:
-    """Find out what is wrong with every shop (or with STORE's): keys, REST API, clock, pictures."""
+def doctor(store: str | None, *, images: int, seconds: float, as_json: bool) -> None:
+    """Find out what is wrong with every shop (or with STORE's): keys, REST API, clock, images."""
     from fashion_pipeline.doctor.run import run_doctor
 
-    if not run_doctor(Settings.read(), store, pictures=pictures, seconds=seconds, as_json=as_json):
+    if not run_doctor(Settings.read(), store, images=images, seconds=seconds, as_json=as_json):
         sys.exit(1)
 
 

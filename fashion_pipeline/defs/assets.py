@@ -32,6 +32,7 @@ from fashion_pipeline.embedding.encode import embed_images
 from fashion_pipeline.embedding.soundness import sample_vectors
 from fashion_pipeline.errors import ModelError, ShopError
 from fashion_pipeline.images.quality import JudgeStorage, judge_images, render_blob
+from fashion_pipeline.read_state import SWEEP, ReadState
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
 from fashion_pipeline.sinks.desired import DesiredPoint, DesiredProduct, desired_state
 
@@ -120,7 +121,7 @@ async def fetched_images(
             web=web,
             blobs=images.blobs,
             clock=run.clock,
-            sweep=raw_products.metadata.get("read") == "sweep",
+            sweep=ReadState.from_metadata(raw_products.metadata).kind == SWEEP,
             checkpoint=lambda partial: tables.checkpoint(context, partial),
             progress=run.progress("fetched_images"),
         )
