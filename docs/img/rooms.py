@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGE = "fashion_pipeline"
 CHECKOUT = Path(__file__).resolve().parents[2]
-GROUND = ("settings", "stores_file", "stores", "records", "outcomes", "errors")
+GROUND = ("settings", "stores", "records", "outcomes", "errors")
 # For each room the middle of its box, in pixels, and its caption.
 ROOMS = {
     "cli": (480, "the commands"),
@@ -35,12 +35,11 @@ ROOMS = {
     "web": (250, "guarded HTTP client"),
     "local": (825, "embedded servers"),
     "storage": (595, "tables, blobs, vectors"),
-    "settings": (106, "variables"),
-    "stores_file": (256, "reads stores.yaml"),
-    "stores": (406, "one store's keys"),
-    "records": (556, "rows of tables"),
-    "outcomes": (706, "status, reasons"),
-    "errors": (856, "every error"),
+    "settings": (134, "variables"),
+    "stores": (307, "stores.yaml"),
+    "records": (480, "rows of tables"),
+    "outcomes": (653, "status, reasons"),
+    "errors": (826, "every error"),
 }
 WIDTH, BOX, HEIGHT, FLOOR, TOP = 960, 170, 50, 88, 24
 STYLE = """
@@ -105,7 +104,7 @@ def draw(checkout: Path = CHECKOUT) -> str:
     ground = TOP + len(floors) * FLOOR + 24
     lines = [_arrow(places[above], places[below]) for above, below in arrows(imports(checkout))]
     boxes = [_box(room, x, y) for room, (x, y) in places.items()]
-    below = [_box(room, ROOMS[room][0], ground, width=138) for room in GROUND]
+    below = [_box(room, ROOMS[room][0], ground, width=160) for room in GROUND]
     note = "Every room may use the ground floor. Arrows show imports; those that follow from others are not drawn."
     height = ground + HEIGHT + 48
     parts = [

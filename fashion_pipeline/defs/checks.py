@@ -11,6 +11,7 @@ import dagster as dg
 
 from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.records import Product, Table
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def removals_held(
     waiting = [outcome for outcome in outcomes if outcome.external_id in by_shop.union(withheld)]
     unknown = set(withheld) - {outcome.external_id for outcome in waiting}
     number = len(waiting) + len(unknown)
-    held = products.metadata.get("held", "")
+    held = ReadState.from_metadata(products.metadata).held
     problems = []
     if number or held:
         why = held or "so many left at once that it may be a mistake"

@@ -17,9 +17,8 @@ from fashion_pipeline.records import Product
 from fashion_pipeline.shop.product import FIELDS, parse
 from fashion_pipeline.shop.read import OVERLAP, Changes, read_changes
 from fashion_pipeline.shop.rest import CULPRIT, Page, Params, Shop
-from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile
+from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile, poisoned
 from fashion_pipeline_tests.shop.recordings import body, replay
-from fashion_pipeline_tests.shop.test_rest import poisoned
 
 CURSOR = NOW - OVERLAP
 LONG_AGO = NOW - timedelta(days=30)
