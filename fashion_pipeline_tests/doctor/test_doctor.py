@@ -17,7 +17,7 @@ from click.testing import Result
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.cli.main import exit_code
+from fashion_pipeline.cli.exit_codes import exit_code
 from fashion_pipeline.doctor.findings import Tried, Verdict
 from fashion_pipeline.doctor.keys import Meaning, meaning
 from fashion_pipeline.doctor.probe import Answer
