@@ -103,7 +103,7 @@ def test_a_published_product_whose_removal_is_held_back_says_so() -> None:
 STALE = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), attempts=1)
 
 
-def test_what_is_published_all_the_same_is_counted() -> None:
+def test_products_published_despite_a_problem_are_counted() -> None:
     """A store full of older images is visible in the report of a run, and in its status."""
     stored = InSinks(2, 2, (PUBLISHED, STALE))
     assert "  1 published despite: " + Reason.HTTP_ERROR.text in "\n".join(
@@ -117,16 +117,16 @@ def test_status_says_what_a_store_without_products_waits_for() -> None:
     store = Store.model_construct(id="a", paused=False)
     assert "ingest a" in status_lines("a", InSinks(), store=store)[0]
     assert "purge a --undo" in status_lines("a", InSinks(purged=True), store=store)[0]
-    assert "cut off" not in status_lines("a", InSinks(purged=True), store=store)[0]
+    assert "interrupted" not in status_lines("a", InSinks(purged=True), store=store)[0]
     halfway = status_lines("a", InSinks(2, 1, purged=True), store=store)[0]
-    assert "its purge was cut off: fashion-pipeline purge a finishes it" in halfway
-    assert "DIFFER" not in halfway
+    assert "its purge was interrupted: run fashion-pipeline purge a to finish it" in halfway
+    assert "differ" not in halfway
     held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,))
     assert "ingest a --allow-removals" in status_lines("a", InSinks(1, 1, (held,)), store=store)[-1]
 
 
 def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:
-    """A row without its point, and a store that left stores.yaml, are seen at a glance."""
+    """A row without its point, and a store that is not in stores.yaml, are marked."""
     first = status_lines("atelier-nord", InSinks(2, 1, EVERY), store=None)[0]
-    assert "THE SINKS DIFFER" in first
+    assert "PostgreSQL and Qdrant differ" in first
     assert "not in stores.yaml" in first

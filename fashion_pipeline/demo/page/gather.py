@@ -17,7 +17,7 @@ from uuid import UUID
 
 from fashion_pipeline.demo.page.figures import STAGES, StoreState, store_figures
 from fashion_pipeline.demo.page.thumbnails import Size, Thumbnails
-from fashion_pipeline.demo.page.view import Group, Neighbour, PageView, Thumbnail, Published, Query, Stopped
+from fashion_pipeline.demo.page.view import Group, Neighbour, PageView, Published, Query, Stopped, Thumbnail
 from fashion_pipeline.embedding.load import TINY
 from fashion_pipeline.images.sheet import spread
 from fashion_pipeline.outcomes import GONE, Reason, Status

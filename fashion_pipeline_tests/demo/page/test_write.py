@@ -15,12 +15,12 @@ from fashion_pipeline.demo.page.view import (
     Group,
     Neighbour,
     PageView,
-    Thumbnail,
     Published,
     Query,
     Stage,
     Stopped,
     StoreFigures,
+    Thumbnail,
 )
 from fashion_pipeline.demo.page.write import MAX_BYTES, counted, render_page
 from fashion_pipeline.outcomes import Reason
@@ -28,7 +28,7 @@ from fashion_pipeline_tests.demo.page.markup import Markup, parse
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> \u202e\N{DRESS} جاكيت &amp; {{ 7 * 7 }}'
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
-THUMBNAIL = Thumbnail(uri="data:image/webp;base64,UklGRg==", width=4, height=5, alt="Thumbnail of a coat")
+THUMBNAIL = Thumbnail(uri="data:image/webp;base64,UklGRg==", width=4, height=5, alt="Image of a coat")
 
 
 def product(title: str = "Black coat", thumbnail: Thumbnail = THUMBNAIL) -> Published:
@@ -89,7 +89,7 @@ def test_a_title_is_text_and_nothing_else(hostile: Markup) -> None:
     assert all(image["src"].startswith("data:image/webp;base64,") for image in hostile.all("img"))
     shown = " ".join(HOSTILE.split())
     assert sum(shown in text for text in hostile.texts) >= 5
-    assert f"Thumbnail of {HOSTILE}" in [image["alt"] for image in hostile.all("img")]
+    assert f"Image of {HOSTILE}" in [image["alt"] for image in hostile.all("img")]
 
 
 def test_a_title_brings_its_own_direction(hostile: Markup) -> None:
