@@ -1,12 +1,11 @@
-"""Random damage to pictures of at most 4 KB, for as long as it is given: no crash, no surprise, no memory beyond its bound.
+"""Fuzz the decoders with damaged images of at most 4 KB: no crash, no unexpected error, no memory beyond the limit.
 
 ``make bench NAME=fuzz-images ARGS="--seconds 600"``; ``--inputs`` and ``--seed`` make a short run that can be
-repeated. What is fuzzed is what a worker does with a file, its decoders, measurements and findings, and the
-verdict on them, in one process, which the kernel holds to a worker's memory. The seeds are the tests' hostile
-files; the mutations know each format's words, and mend the check sums of a PNG. An input that crashes the process,
-takes longer than a worker's deadline, takes more memory than a worker's bound, or raises what is not of this
-package's errors is kept, and named; one that the kernel refused memory is only counted: a worker ends there, and
-its picture has failed. The last line is
+repeated. The target is all that a worker does with a file (decoding, measuring, findings) and the verdict, in one
+process with a worker's memory limit. The seeds are the tests' hostile files; the mutations know each format's
+keywords and repair the check sums of a PNG. An input that crashes the process, exceeds a worker's deadline or memory
+limit, or raises an error that is not this package's is saved and its path printed. An input that the kernel refused
+memory is only counted: a worker would end there, and its image would fail. The last line is
 ``{"inputs": n, "seconds": s, "crashes": 0, "unexpected": 0, "refused_memory": n, "peak_rss_mb": n, "bound_mb": n}``.
 """
 
@@ -32,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 MAX_BYTES = 4096
 REPORT = struct.Struct("<qqqq")
-"""Inputs, unexpected errors, inputs refused memory, peak memory in bytes: shared with the driver, for a crash leaves no time to tell."""
+"""Inputs, unexpected errors, inputs refused memory, peak memory in bytes: shared with the driver, so that it survives a crash."""
 
 WORDS = {
     "jpeg": ["ffd8ff", "ffd9", "ffda", "ffc0", "ffc2", "ffc4", "ffc9", "ffdb", "ffdd", "ffd0", "ffe0", "ffe1", "ffe2"],
@@ -61,14 +60,14 @@ WORDS = {
 
 
 def main() -> int:
-    """Run the fuzzer in a process of its own, and tell what it found."""
+    """Run the fuzzer in a separate process, and print what it found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--inputs", type=int, default=0, help="stop after so many, whatever the time")
-    parser.add_argument("--seed", type=int, default=0, help="of the mutations; 0 draws one")
-    parser.add_argument("--max-pixels", type=int, default=None, help="the cap; default: the gate's")
+    parser.add_argument("--inputs", type=int, default=0, help="stop after this many inputs, whatever the time")
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations; 0 draws a random one")
+    parser.add_argument("--max-pixels", type=int, default=None, help="the pixel limit; default: the gate's")
     parser.add_argument(
-        "--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-images", help="for what is found"
+        "--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-images", help="folder for the inputs found"
     )
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -90,15 +89,15 @@ def main() -> int:
     if crashed or unexpected:
         print(ended.stderr[-4000:])
     for path in sorted(set(given.keep.iterdir()) - before):
-        print(f"kept: {path}")
+        print(f"saved: {path}")
     bound_mb, peak_mb = memory_bound(cap(given)) >> 20, -(-peak >> 20)
-    told = {"inputs": inputs, "seconds": round(seconds), "crashes": int(crashed), "unexpected": unexpected}
-    print(json.dumps({**told, "refused_memory": refused, "peak_rss_mb": peak_mb, "bound_mb": bound_mb}))
+    counts = {"inputs": inputs, "seconds": round(seconds), "crashes": int(crashed), "unexpected": unexpected}
+    print(json.dumps({**counts, "refused_memory": refused, "peak_rss_mb": peak_mb, "bound_mb": bound_mb}))
     return 1 if crashed or unexpected or peak_mb > bound_mb or not inputs else 0
 
 
 def cap(given: argparse.Namespace) -> int:
-    """Return the most pixels that are decoded."""
+    """Return the pixel limit."""
     from fashion_pipeline.stores import Quality
 
     return int(given.max_pixels or Quality.model_validate({}).max_pixels)
@@ -131,7 +130,7 @@ def fuzz(given: argparse.Namespace) -> int:
     with (given.child / "report").open("r+b") as file:
         report = mmap.mmap(file.fileno(), REPORT.size)
     seen: set[str] = set()
-    _bound_memory(bound)
+    _limit_memory(bound)
 
     def one(data: bytes) -> None:
         inputs, unexpected, refused, peak = REPORT.unpack(report[:])
@@ -145,7 +144,7 @@ def fuzz(given: argparse.Namespace) -> int:
             quality.judge(quality.measured("", len(data), found), thresholds)
         except MemoryError:
             refused += 1
-        except Exception:  # noqa: BLE001 - this is what is looked for
+        except Exception:  # noqa: BLE001 - this is what the fuzzer looks for
             unexpected += 1
             _keep(given.keep, data, seen)
         now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -156,7 +155,7 @@ def fuzz(given: argparse.Namespace) -> int:
 
     def mutated(data: bytes, size: int, seed: int) -> bytes:
         data = bytes(atheris.Mutate(data, size))
-        return _mended(data) if seed % 4 else data
+        return _repaired(data) if seed % 4 else data
 
     options = [
         f"-max_len={MAX_BYTES}",
@@ -174,37 +173,37 @@ def fuzz(given: argparse.Namespace) -> int:
     return 0
 
 
-def _bound_memory(bound: int) -> None:
-    """Leave this process the memory that a worker has: the fuzzer's own, which a worker lacks, does not count."""
+def _limit_memory(bound: int) -> None:
+    """Limit this process to a worker's memory; the fuzzer's own, which a worker lacks, is added."""
     pages, resident = Path("/proc/self/statm").read_text().split()[:2]
     limit = bound + (int(pages) - int(resident)) * mmap.PAGESIZE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _keep(folder: Path, data: bytes, seen: set[str]) -> None:
-    """Keep an input and its traceback: the first of each place in the code."""
-    told = traceback.format_exc()
-    place = "".join(line for line in told.splitlines() if line.startswith("  File"))
+    """Save an input and its traceback, once for each place in the code."""
+    trace = traceback.format_exc()
+    place = "".join(line for line in trace.splitlines() if line.startswith("  File"))
     if place not in seen:
         seen.add(place)
         path = folder / f"unexpected-{hashlib.sha256(data).hexdigest()[:16]}"
         path.write_bytes(data)
-        path.with_suffix(".txt").write_text(told)
-        print(told, file=sys.stderr)
+        path.with_suffix(".txt").write_text(trace)
+        print(trace, file=sys.stderr)
 
 
-def _mended(data: bytes) -> bytes:
-    """Give each chunk of a PNG the check sum that its data have, or no mutation gets past the first."""
+def _repaired(data: bytes) -> bytes:
+    """Recompute the check sum of each PNG chunk; otherwise no mutation gets past the first chunk."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data
-    mended, position = bytearray(data), 8
+    repaired, position = bytearray(data), 8
     while position + 12 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")
         if end + 4 > len(data):
             break
-        mended[end : end + 4] = zlib.crc32(data[position + 4 : end]).to_bytes(4, "big")
+        repaired[end : end + 4] = zlib.crc32(data[position + 4 : end]).to_bytes(4, "big")
         position = end + 4
-    return bytes(mended)
+    return bytes(repaired)
 
 
 def _escaped(word: bytes | str) -> str:

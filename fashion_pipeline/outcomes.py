@@ -1,4 +1,4 @@
-"""What can become of an item at a stage: statuses, reasons, retry times, and the clock."""
+"""The outcome of an item at a stage: statuses, reasons, retry times, and the clock."""
 
 from __future__ import annotations
 
@@ -11,68 +11,68 @@ from typing import Protocol, Self
 
 
 class Status(StrEnum):
-    """How an item left a stage."""
+    """How a stage ended for an item."""
 
     OK = "ok"
     REJECTED = "rejected"
-    """Stands until the item's input or the rules change."""
+    """Final until the item's input or the rules change."""
     FAILED = "failed"
-    """For the moment only: tried again at ``next_retry_at``, for ever."""
+    """Temporary: retried at ``next_retry_at``, without limit."""
 
 
 class Reason(StrEnum):
-    """Why an item stopped at a stage; ``text`` says it in plain words."""
+    """Why an item stopped at a stage; ``text`` explains it in plain words."""
 
-    # The shop's own word on the product (raw_products).
+    # The product's state in the shop (raw_products).
     NOT_PUBLISHED = "not_published", "the shop does not publish it (draft, pending, private or scheduled)"
-    TRASHED = "trashed", "the shop has moved it to the trash"
+    TRASHED = "trashed", "it is in the shop's trash"
     DELETED = "deleted", "the shop no longer has it: absent from a complete listing, and 404 by its id"
-    PASSWORD_PROTECTED = "password_protected", "a password protects it in the shop"
-    NO_IMAGE = "no_image", "it has no picture in the shop"
+    PASSWORD_PROTECTED = "password_protected", "it is protected by a password in the shop"
+    NO_IMAGE = "no_image", "it has no image in the shop"
     NO_PRICE = "no_price", "it has no price"
-    ZERO_PRICE = "zero_price", "its price is 0 and the store does not say accept_free"
+    ZERO_PRICE = "zero_price", "its price is 0 and the store does not set accept_free"
     BAD_PRICE = "bad_price", "its price is not a decimal number"
     PRICE_OUT_OF_RANGE = "price_out_of_range", "its price is 100,000,000 or more"
-    UNREADABLE = "unreadable", "the shop does not let it be read at present; what is known is kept"
-    PURGED = "purged", "it was purged here by hand, and nothing of it is kept"
+    UNREADABLE = "unreadable", "the shop does not return it at present; the last known data is kept"
+    PURGED = "purged", "it was purged by hand; none of its data is kept"
 
-    # Fetching its picture (fetched_images).
-    BAD_URL = "bad_url", "the picture's address is not an http or https URL"
-    BLOCKED_ADDRESS = "blocked_address", "the picture's address leads to a private network"
-    BLOCKED_PORT = "blocked_port", "the picture's address names a port that is not allowed"
-    UNRESOLVABLE = "unresolvable", "the picture's host name has no address"
-    UNREACHABLE = "unreachable", "the picture's host did not answer"
-    TLS_ERROR = "tls_error", "the picture's host has no valid certificate"
-    TOO_SLOW = "too_slow", "the picture took longer than the deadline"
-    TOO_MANY_REDIRECTS = "too_many_redirects", "the picture's address redirects too often"
-    HTTP_ERROR = "http_error", "the picture's host answered with an error"
-    RATE_LIMITED = "rate_limited", "the picture's host asked us to come back later"
-    GONE = "gone", "the picture is not there any more (404 or 410)"
-    EMPTY = "empty", "the picture's host answered with no bytes"
-    ENCODED = "encoded", "the picture came in a content encoding that was not asked for"
-    TRUNCATED = "truncated", "the picture ends before its end"
+    # Fetching its image (fetched_images).
+    BAD_URL = "bad_url", "the image's URL is not an http or https URL"
+    BLOCKED_ADDRESS = "blocked_address", "the image's URL leads to an address that is not public"
+    BLOCKED_PORT = "blocked_port", "the image's URL uses a port that is not allowed"
+    UNRESOLVABLE = "unresolvable", "the image's host name has no address"
+    UNREACHABLE = "unreachable", "the image's host did not answer"
+    TLS_ERROR = "tls_error", "the image's host has no valid certificate"
+    TOO_SLOW = "too_slow", "the image took longer than the deadline"
+    TOO_MANY_REDIRECTS = "too_many_redirects", "the image's URL redirects too many times"
+    HTTP_ERROR = "http_error", "the image's host answered with an error"
+    RATE_LIMITED = "rate_limited", "the image's host asked for fewer requests"
+    GONE = "gone", "the image no longer exists (404 or 410)"
+    EMPTY = "empty", "the image's host sent no bytes"
+    ENCODED = "encoded", "the image was sent with a content encoding that was not requested"
+    TRUNCATED = "truncated", "the image is truncated"
 
-    # Judging its picture (quality_passed).
-    NOT_AN_IMAGE = "not_an_image", "what the address returned is not a picture"
-    FORMAT_NOT_ALLOWED = "format_not_allowed", "the picture is not JPEG, PNG, WebP, GIF or AVIF"
-    UNDECODABLE = "undecodable", "the picture's decoder gave up on it"
-    DECODER_TIMEOUT = "decoder_timeout", "the picture's decoder was not done in time"
-    DECODER_CRASHED = "decoder_crashed", "the picture's decoder crashed on it"
-    DECODER_MEMORY = "decoder_memory", "the picture's decoder needed more memory than it may use"
-    TOO_MANY_PIXELS = "too_many_pixels", "the picture has more pixels than are safe to decode"
-    TOO_SMALL = "too_small", "the picture's shorter side is too short"
-    FILE_TOO_SMALL = "file_too_small", "the picture's file is too small"
-    FILE_TOO_LARGE = "file_too_large", "the picture's file is too large"
-    TOO_BLURRY = "too_blurry", "the picture is not sharp enough"
+    # Judging its image (quality_passed).
+    NOT_AN_IMAGE = "not_an_image", "the URL returned something other than an image"
+    FORMAT_NOT_ALLOWED = "format_not_allowed", "the image is not JPEG, PNG, WebP, GIF or AVIF"
+    UNDECODABLE = "undecodable", "the image cannot be decoded"
+    DECODER_TIMEOUT = "decoder_timeout", "the image's decoder exceeded its time limit"
+    DECODER_CRASHED = "decoder_crashed", "the image's decoder crashed"
+    DECODER_MEMORY = "decoder_memory", "the image's decoder exceeded its memory limit"
+    TOO_MANY_PIXELS = "too_many_pixels", "the image has more pixels than the limit"
+    TOO_SMALL = "too_small", "the image's shorter side is too short"
+    FILE_TOO_SMALL = "file_too_small", "the image's file is too small"
+    FILE_TOO_LARGE = "file_too_large", "the image's file is too large"
+    TOO_BLURRY = "too_blurry", "the image is not sharp enough"
 
-    # Embedding it (embeddings), and keeping the sinks (qdrant_points, postgres_products).
-    BLOB_MISSING = "blob_missing", "the picture's stored bytes are lost; they are fetched again"
-    AWAITING_CONSENT = "awaiting_consent", "it would leave, and a person must agree to that first (--allow-removals)"
+    # Embedding it (embeddings), and updating the sinks (qdrant_points, postgres_products).
+    BLOB_MISSING = "blob_missing", "the image's stored bytes are lost; it is fetched again"
+    AWAITING_CONSENT = "awaiting_consent", "its removal awaits a person's consent (--allow-removals)"
 
     text: str
 
     def __new__(cls, value: str, text: str = "") -> Self:
-        """Give each reason its plain words."""
+        """Attach the plain words to each reason."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.text = text
@@ -80,15 +80,20 @@ class Reason(StrEnum):
 
 
 GONE = frozenset({Reason.TRASHED, Reason.DELETED, Reason.PURGED})
-"""Reasons of a product that the shop has no more, or that was purged here: it does not count as one of the shop's."""
+"""Reasons of a product that the shop no longer has, or that was purged here: it does not count as one of the shop's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item at one stage.
+    """The outcome of one item at one stage.
 
-    ``attempts`` counts failures in a row; ``next_retry_at`` is set while the item is to be looked
-    at again by itself (always when failed; weekly for a picture that is ``gone``).
+    Attributes:
+        status: ok, rejected or failed.
+        reasons: why it is not ok, the most important first.
+        detail: the figures or the error, for people.
+        attempts: failures in a row.
+        next_retry_at: when it is retried without any change; always set for a failed item, and weekly
+            for an image that is ``gone``.
     """
 
     status: Status
@@ -99,7 +104,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the item goes on to the next stage."""
+        """Whether the item continues to the next stage."""
         return self.status is Status.OK
 
 
@@ -110,7 +115,7 @@ LONGEST_RETRY_S = 86_400.0
 
 
 def rejected(*reasons: Reason, detail: str = "", look_again_at: datetime | None = None) -> Outcome:
-    """Refuse an item until its input or the rules change, or ``look_again_at`` has come."""
+    """Return the outcome of an item that is rejected until its input or the rules change, or until ``look_again_at``."""
     return Outcome(Status.REJECTED, reasons, detail, next_retry_at=look_again_at)
 
 
@@ -122,12 +127,12 @@ def failed(
     now: datetime,
     retry_after_s: float | None = None,
 ) -> Outcome:
-    """Fail an item for the moment.
+    """Return the outcome of an item that failed temporarily.
 
     The wait doubles from five minutes to one day with each failure in a row (``before`` is the
-    item's previous outcome), half of it drawn at random, so that a thousand pictures of one dead
-    host do not come back in the same second. ``retry_after_s`` is the host's own wish, obeyed up
-    to one day.
+    item's previous outcome). Half of it is random, so that a thousand images on one dead host are
+    not retried in the same second. A longer ``retry_after_s``, which the host asked for, is
+    obeyed up to one day.
     """
     attempts = before.attempts + 1 if before is not None and before.status is Status.FAILED else 1
     ceiling = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempts - 1, 16))
@@ -138,10 +143,10 @@ def failed(
 
 
 class Clock(Protocol):
-    """The one source of time: aware UTC datetimes, and waiting."""
+    """The only source of time: aware UTC datetimes, and waiting."""
 
     def now(self) -> datetime:
-        """Return the present time, in UTC."""
+        """Return the current time, in UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -153,7 +158,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """Return the present time, in UTC."""
+        """Return the current time, in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:

@@ -1,8 +1,9 @@
-"""The values that travel: products, pictures, and the rows of the four stage tables.
+"""The values that stages exchange: products, images, and the rows of the four stage tables.
 
-A table is what a stage has made of one store. Its rows are frozen dataclasses; ``storage`` turns
-them into Parquet and back. ``SCHEMA_VERSION`` names the shape: files of a newer one are refused,
-and a column that an older file lacks takes its field's default, so a new field needs one.
+A table is a stage's output for one store. Its rows are frozen dataclasses; ``storage`` writes them
+to Parquet and reads them back. ``SCHEMA_VERSION`` is the version of the columns: files of a newer
+version are refused, and a column that an older file lacks takes its field's default, so every new
+field needs one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ Row_co = TypeVar("Row_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[Row_co]):
-    """One stage's output for one store: its rows, and what is to be remembered beside them."""
+    """One stage's output for one store.
+
+    Attributes:
+        rows: the rows, frozen dataclasses of one type.
+        metadata: what the stage remembers beside its rows, for instance a cursor.
+    """
 
     rows: tuple[Row_co, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -32,9 +38,14 @@ class Table(Generic[Row_co]):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture as the shop lists it: ``position`` 0 is the primary one.
+    """An image as the shop lists it.
 
-    ``variation_ids`` are the variations that the shop shows with it; with ``images: primary`` they are not read.
+    Attributes:
+        image_id: The shop's own id of the image.
+        url: The image's address, as entered in the shop.
+        position: The place in the product's gallery; 0 is the primary image.
+        modified_at: When the shop last changed the image; None if it gives no date.
+        variation_ids: The variations that the shop shows with this image; not read with ``images: primary``.
     """
 
     image_id: str
@@ -46,17 +57,28 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product the shop has or had, as of the last time it was seen.
+    """A product that the shop has or had, as last seen.
 
     Attributes:
-        external_id: the shop's own id.
-        status: WooCommerce's: publish, draft, pending, private, future, trash.
-        price_text: the price as the shop wrote it, ``""`` for none.
-        price: ``price_text`` read, rounded half-up to 2 places; None where it cannot be.
-        currency: three capital letters.
-        content_hash: hex SHA-256 of everything here that can change a row, a payload or a picture.
-        first_seen_at: when this pipeline first saw it; the row's ``created_at``.
-        outcome: whether it may be published, by the gate.
+        external_id: The shop's own id of the product.
+        kind: WooCommerce's product type: simple, variable, grouped, external, or a plugin's own.
+        status: WooCommerce's status: publish, draft, pending, private, future or trash.
+        title: The product's name, as plain text.
+        description: The product's description, as plain text.
+        price_text: The price as the shop wrote it; empty if there is none.
+        price: The price, rounded half-up to 2 places; None if it cannot be read.
+        currency: The price's currency, as three capital letters.
+        product_url: The address of the product's page.
+        in_stock: Whether the shop can sell it at present.
+        password_protected: Whether the shop protects the product with a password.
+        categories: The names of its categories, in the shop's order.
+        images: Its images, as the shop lists them.
+        created_in_shop_at: When it was created in the shop; None if the shop gives no date.
+        modified_in_shop_at: When it was last changed in the shop; None if the shop gives no date.
+        content_hash: The hex SHA-256 of all content that can change a row, a payload or an image.
+        first_seen_at: When this pipeline first saw it; becomes the row's ``created_at``.
+        last_seen_at: When this pipeline last saw it in the shop.
+        outcome: Whether the product may be published, and why not.
     """
 
     external_id: str
@@ -81,7 +103,7 @@ class Product:
 
 
 def redacted(product: Product) -> Product:
-    """Return what is kept of a purged product: its id, and the dates by which the shop's listings are read."""
+    """Return what is kept of a purged product: its id, and the dates that reading the shop's listings needs."""
     return replace(
         product,
         title="",
@@ -105,16 +127,24 @@ def is_redacted(product: Product) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FetchedImage:
-    """A picture of a publishable product, and where its bytes are.
+    """An image of a publishable product, and the digest of its stored bytes.
 
     Attributes:
-        sha256: hex digest of the bytes now behind ``url``; None until they were fetched.
-        last_good_sha256: the last bytes this picture had, or the one that was its product's first before
-            it; what is shown while ``url`` fails.
-        etag, last_modified: the host's validators, for conditional requests.
-        checked_at: when the host last confirmed or delivered the bytes, or refused them.
-        older_sha256s: the bytes shown before ``sha256``, newest first: they stay in search while what is
-            now behind ``url`` cannot be judged for the moment.
+        external_id: The shop's own id of the product.
+        image_id: The shop's own id of the image.
+        position: The place in the product's gallery; 0 is the primary image.
+        url: The image's address, as the shop lists it.
+        image_modified_at: When the shop last changed the image; None if it gives no date.
+        sha256: The hex SHA-256 of the bytes now at ``url``; None until they are fetched.
+        last_good_sha256: The hex SHA-256 of the bytes used while ``url`` fails: the image's last good ones,
+            or those of the product's previous primary image.
+        size_bytes: The size of the bytes at ``url``; for a file over the limit, its least possible size.
+        etag: The host's ETag header, for conditional requests.
+        last_modified: The host's Last-Modified header, for conditional requests.
+        checked_at: When the host last delivered, confirmed or refused the bytes.
+        outcome: Whether the image was fetched, and why not.
+        older_sha256s: The digests used before ``sha256``, newest first; one of them stays in search while
+            ``sha256`` cannot be judged.
     """
 
     external_id: str
@@ -133,32 +163,40 @@ class FetchedImage:
 
     @property
     def shown_sha256(self) -> str | None:
-        """The bytes that stand for this picture: its own, or while it only fails, its last good."""
+        """The digest of the bytes to use: the image's own, or its last good ones while fetching fails."""
         if self.outcome.ok:
             return self.sha256
         return self.last_good_sha256 if self.outcome.status is Status.FAILED else None
 
     @property
     def history(self) -> tuple[str, ...]:
-        """The bytes that stand for this picture, and those that did before them, newest first."""
+        """The digests of the bytes to use and of those used before them, newest first."""
         known = dict.fromkeys((self.shown_sha256, *self.older_sha256s))
         return tuple(sha256 for sha256 in known if sha256 is not None)
 
     @property
     def stale(self) -> bool:
-        """Whether older bytes stand in for a picture that cannot be fetched at the moment."""
+        """Whether older bytes are used because the image cannot be fetched at present."""
         return not self.outcome.ok and self.shown_sha256 is not None
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedImage:
-    """Some bytes, measured once, and the verdict of the store's thresholds on the measurements.
+    """An image's measurements, taken once, and the verdict of the store's thresholds on them.
 
     Attributes:
-        width, height: pixels, after EXIF orientation; 0 where the header could not be read.
-        sharpness: variance of the Laplacian of the grey image scaled to at most 500 px.
-        problem: the reason that ended the measuring early, for instance ``truncated``.
-        measured_with: version of the measuring code.
+        sha256: The hex SHA-256 of the image's bytes.
+        size_bytes: The size of the file.
+        width: The width in pixels, after EXIF orientation; 0 if the header cannot be read.
+        height: The height in pixels, after EXIF orientation; 0 if the header cannot be read.
+        image_format: The file's format, by its content: JPEG, PNG, WEBP, GIF, AVIF or another; empty if unknown.
+        animated: Whether more frames follow the first one, which is the one used.
+        transparent: Whether some pixel is not opaque.
+        sharpness: The variance of the Laplacian of the grey image scaled to at most 500 px; None if not measured.
+        problem: The reason that ended measuring early, for instance ``truncated``; None if there is none.
+        problem_detail: The figures or the error of ``problem``, for people.
+        measured_with: The version of the measuring code.
+        outcome: Whether the image passed the thresholds, and why not.
     """
 
     sha256: str
@@ -176,13 +214,21 @@ class JudgedImage:
 
     @property
     def undecided(self) -> bool:
-        """Whether a decoder failed on these bytes, so that nothing is known of them yet."""
+        """Whether a decoder failed on these bytes, so that there is no verdict yet."""
         return self.outcome.status is Status.FAILED and Reason.BLOB_MISSING not in self.outcome.reasons
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImage:
-    """Where the vector of some bytes lies: row ``index`` of the append-only part ``part``."""
+    """Where the vector of an image is stored.
+
+    Attributes:
+        sha256: The hex SHA-256 of the image's bytes.
+        fingerprint: The model's fingerprint; vectors of different fingerprints never mix.
+        part: The append-only Parquet part that holds the vector; empty if there is none.
+        index: The vector's row in that part; -1 if there is none.
+        outcome: Whether the image was embedded, and why not.
+    """
 
     sha256: str
     fingerprint: str

@@ -7,7 +7,8 @@ import pytest
 
 from fashion_pipeline.errors import SettingsError, StoresFileError
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.stores import Quality, read_stores
+from fashion_pipeline.stores import Quality
+from fashion_pipeline.stores_file import read_stores
 
 GOOD = """\
 stores:

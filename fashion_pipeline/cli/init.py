@@ -1,7 +1,7 @@
 """The first files of a new installation: a commented ``stores.yaml`` and ``.env.example``.
 
-Keys, defaults and their meaning come from the models in ``settings``, so that what is written here
-cannot fall behind what is read there.
+Their keys, defaults and descriptions are generated from the models that read these files, so that
+they always match them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ STORE_ID = "my-shop"
 KEY_VARIABLES = ("MY_SHOP_KEY", "MY_SHOP_SECRET")
 
 _STORES_HEAD = """\
-# The shops that fashion-pipeline keeps in step, one "- id: ..." for each.
-# A line without # is needed; the others show the default, or an example where there is none.
-# All of it is explained in docs/settings.md; fashion-pipeline checks this file at every start.
+# The shops to synchronize, one "- id: ..." for each.
+# Lines without # are required; the others show the default, or an example where there is none.
+# docs/settings.md explains every key. fashion-pipeline checks this file at every start.
 stores:
 """
 
@@ -34,9 +34,9 @@ _ENV_HEAD = """\
 
 _ENV_MIDDLE = """
 # All of these are optional; each line shows the default, or an example where there is none.
-# FASHION_STORES alone must be in the real environment, because it says where .env is looked for."""
+# Only FASHION_STORES must be in the real environment, because it decides which .env is read."""
 
-# What a line shows where there is no default, or where the default would teach nothing.
+# Examples for keys without a default, or whose default is no help.
 _EXAMPLES = {
     "id": STORE_ID,
     "url": "https://shop.example",
@@ -56,12 +56,11 @@ def write_starter(folder: Path) -> tuple[Path, Path]:
     """Write ``stores.yaml`` and ``.env.example`` into a folder, and return their paths.
 
     Raises:
-        SettingsError: one of them is there already, and neither was written; or the folder cannot
-            be written to.
+        SettingsError: one of them exists, and neither was written; or the folder cannot be written to.
     """
     texts = {folder / "stores.yaml": stores_yaml(), folder / ".env.example": env_example()}
     if there := [str(path) for path in texts if path.exists()]:
-        msg = f"{' and '.join(there)}: there already, and not overwritten; edit what is there, or name another place with --folder"
+        msg = f"{' and '.join(there)}: already exists and was not overwritten; edit it, or choose another folder with --folder"
         raise SettingsError(msg)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,44 +68,44 @@ def write_starter(folder: Path) -> tuple[Path, Path]:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
     except OSError as error:
-        msg = f"{error.filename or folder}: cannot be written ({error.strerror}); name another place with --folder"
+        msg = f"{error.filename or folder}: cannot be written ({error.strerror}); choose another folder with --folder"
         raise SettingsError(msg) from error
     stores, env = texts
     return stores, env
 
 
 def next_steps(folder: Path) -> list[str]:
-    """Return what a person reads after ``write_starter``: the steps to the first products."""
+    """Return the steps from the written files to the first products, for a person."""
     here = folder.resolve() == Path.cwd()
     place = "" if here else f"cd {folder} && "
     return [
-        f"1. Edit {folder / 'stores.yaml'}: give your shop an id and its url.",
+        f"1. Edit {folder / 'stores.yaml'}: enter an id and the url of your shop.",
         f"2. {place}cp .env.example .env, and put the shop's REST API key into .env.",
-        f"3. {place}fashion-pipeline doctor {STORE_ID} (with the id you gave it): is all well?",
+        f"3. {place}fashion-pipeline doctor {STORE_ID} (with your id) to check the connection.",
         f"4. {place}fashion-pipeline ingest {STORE_ID}",
     ]
 
 
 def stores_yaml() -> str:
-    """Return a ``stores.yaml`` of one shop: what is needed, and as comments everything else."""
+    """Return a ``stores.yaml`` of one shop: the required keys, and all others as comments."""
     lines = "\n".join(_keys(Store, "    "))
     return f"{_STORES_HEAD}  - {lines.lstrip()}\n"
 
 
 def env_example() -> str:
-    """Return an ``.env.example``: the shop's keys, and as comments every setting."""
+    """Return an ``.env.example``: the shop's keys, and every setting as a comment."""
     return "\n".join([_ENV_HEAD, *(f"{name}=" for name in KEY_VARIABLES), _ENV_MIDDLE, *_variables(), ""])
 
 
 def _keys(model: type[BaseModel], indent: str) -> Iterator[str]:
-    """One line for each key of a model, its meaning beside it; optional keys are comments."""
+    """Yield a line for each key of a model, with its description; optional keys are comments."""
     for name, field in model.model_fields.items():
         start = indent if field.is_required() or "#" in indent else f"{indent}# "
         if field.annotation is Quality:
             yield _beside(f"{start}{name}:", field)
             yield from _keys(Quality, f"{start}  ")
         else:
-            yield _beside(f"{start}{name}: {_shown(name, field)}", field)
+            yield _beside(f"{start}{name}: {_example(name, field)}", field)
 
 
 def _beside(text: str, field: FieldInfo) -> str:
@@ -122,10 +121,10 @@ def _variables() -> Iterator[str]:
 
 
 def _variable(name: str, field: FieldInfo) -> str:
-    return f"# {field.description}\n#FASHION_{name.upper()}={_shown(name, field)}"
+    return f"# {field.description}\n#FASHION_{name.upper()}={_example(name, field)}"
 
 
-def _shown(name: str, field: FieldInfo) -> str:
+def _example(name: str, field: FieldInfo) -> str:
     """Return a key's example, or its default as YAML and ``.env`` files write it."""
     if name in _EXAMPLES:
         return _EXAMPLES[name]

@@ -26,8 +26,9 @@ from fashion_pipeline.storage.tables import read_table
 from fashion_pipeline.stores import NO_STORES, Store, StoreList
 
 if TYPE_CHECKING:
+    from fashion_pipeline.sinks.access import Sinks
     from fashion_pipeline.sinks.drift import Drift
-    from fashion_pipeline.sinks.reconcile import Reconciled, Sinks
+    from fashion_pipeline.sinks.reconcile import Reconciled
     from fashion_pipeline.storage.garbage import Collected
 
 
@@ -57,7 +58,7 @@ class _Reconciliation:
 
     async def run(self, store_id: str | None) -> None:
         from fashion_pipeline.sinks.postgres.queries import known_stores
-        from fashion_pipeline.sinks.reconcile import inspect_strays
+        from fashion_pipeline.sinks.reconcile import inspect_orphans
 
         listed = Settings.read().store_list()
         async with opened() as (url, sinks):
@@ -70,7 +71,7 @@ class _Reconciliation:
                 await self._store(url, sinks, store_or_detached(wanted, listed, sinks.home))
             if store_id is None:
                 with sinks.qdrant() as client:
-                    self._strays(inspect_strays(client, known, repair=self.repair))
+                    self._strays(inspect_orphans(client, known, repair=self.repair))
 
     async def _store(self, url: str, sinks: Sinks, store: Store) -> None:
         from fashion_pipeline.sinks.postgres.lock import store_lock
@@ -84,7 +85,7 @@ class _Reconciliation:
             click.echo(f"{store.id}: {without_store(error, store.id)}", err=True)
             self.report["stores"][store.id] = {"error": str(error)}
             return
-        self.drifted |= bool(done.left)
+        self.drifted |= bool(done.remaining)
         self.report["stores"][store.id] = done.as_json()
         click.echo("\n".join(_lines(store.id, done)), err=True)
 
@@ -202,7 +203,7 @@ def gc(*, dry_run: bool, as_json: bool) -> None:
 async def _collect(*, dry_run: bool) -> Collected:
     from fashion_pipeline.images.decode import PIXEL_SPEC
     from fashion_pipeline.sinks.postgres.queries import live_counts
-    from fashion_pipeline.sinks.qdrant.collections import PREFIX, collections
+    from fashion_pipeline.sinks.qdrant.collections import collections
     from fashion_pipeline.storage.garbage import collect
 
     async with opened() as (_, sinks):
@@ -219,7 +220,7 @@ async def _collect(*, dry_run: bool) -> Collected:
                     advice=f"run fashion-pipeline ingest {store_id} --sweep first, or purge the store",
                 )
         with sinks.qdrant() as client:
-            fingerprints = {name.removeprefix(PREFIX) for name in collections(client)}
+            fingerprints = {each.fingerprint for each in collections(client)}
     fingerprints |= {model_of(home, store_id) for store_id in kept}
     referred_to = frozenset().union(*(referred(home, store_id) for store_id in kept))
     return collect(
@@ -254,8 +255,8 @@ def removal_lock() -> contextlib.AbstractContextManager[None]:
 @contextlib.asynccontextmanager
 async def opened() -> AsyncIterator[tuple[str, Sinks]]:
     """Open the home and both sinks, and yield PostgreSQL's URL (for locks) with them."""
+    from fashion_pipeline.sinks.access import Sinks
     from fashion_pipeline.sinks.postgres.engine import database
-    from fashion_pipeline.sinks.reconcile import Sinks
 
     services = Services.read()
     with services.postgres_url() as url:

@@ -78,12 +78,12 @@ async def _read_outcomes(
 
 def read_sinks(services: Services, store_ids: Sequence[str], *, detached: bool = False) -> dict[str, InSinks]:
     """Return what both sinks hold of some stores; ``detached``: also of those that stores.yaml does not list."""
-    from fashion_pipeline.sinks.qdrant.collections import ALIAS
+    from fashion_pipeline.sinks.qdrant.collections import alias_name
     from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     stored = asyncio.run(_read_postgres(services, store_ids, detached=detached))
     with services.qdrant() as client:
-        points = primary_counts(client, ALIAS, list(stored))
+        points = primary_counts(client, alias_name(client), list(stored))
     return {store_id: replace(each, points=points.get(store_id, 0)) for store_id, each in stored.items()}
 
 

@@ -13,7 +13,6 @@ from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.postgres.health import needs_retry
 
 if TYPE_CHECKING:
     from fashion_pipeline.embedding.soundness import VectorSample
@@ -131,16 +130,18 @@ def removals_held(
 
 
 def left_to_retry(store_id: str, outcomes: Sequence[ProductOutcome]) -> dg.AssetCheckResult:
-    """Count what is to be tried again, and show some of it."""
-    left = [told for told in outcomes if needs_retry(told)]
+    """Count the products that need a retry, and show some of them."""
+    from fashion_pipeline.sinks.postgres.health import needs_retry
+
+    retryable = [outcome for outcome in outcomes if needs_retry(outcome)]
     problems = []
-    if left:
+    if retryable:
         problems.append(
-            f"{store_id}: {len(left):,} products are to be tried again, each at its time: the sensor retry_due requests "
+            f"{store_id}: {len(retryable):,} products need a retry, each at its time: the sensor retry_due requests "
             f"the runs, or you do with fashion-pipeline ingest {store_id}; fashion-pipeline outcomes {store_id} PRODUCT "
             "explains one"
         )
-    metadata = {"left": len(left), "sample": sample(left)} if left else {"left": 0}
+    metadata = {"left": len(retryable), "sample": sample(retryable)} if retryable else {"left": 0}
     return warn(LEFT_TO_RETRY, problems, fine=f"{store_id}: nothing is left to try", metadata=metadata)
 
 

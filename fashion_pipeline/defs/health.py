@@ -69,17 +69,17 @@ def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[d
 async def _look(
     postgres: PostgresResource, qdrant: QdrantResource, now: datetime
 ) -> tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]:
-    from fashion_pipeline.sinks.postgres.health import left_products, store_health
+    from fashion_pipeline.sinks.postgres.health import products_to_retry, store_health
     from fashion_pipeline.sinks.postgres.queries import live_counts
-    from fashion_pipeline.sinks.qdrant.collections import ALIAS
+    from fashion_pipeline.sinks.qdrant.collections import alias_name
     from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     async with postgres.open() as engine:
         found = await store_health(engine, now=now)
-        left = await left_products(engine, most=SAMPLE)
+        left = await products_to_retry(engine, most=SAMPLE)
         rows = await live_counts(engine)
     with qdrant.open() as client:
-        points = primary_counts(client, ALIAS, sorted({*found, *rows}))
+        points = primary_counts(client, alias_name(client), sorted({*found, *rows}))
     return found, left, rows, points
 
 
@@ -143,7 +143,7 @@ def _stores_listed(
 
 
 def _stores_left_to_retry(stores: Mapping[str, StoreHealth], left: tuple[ProductOutcome, ...]) -> dg.AssetCheckResult:
-    number = sum(health.left for health in stores.values())
+    number = sum(health.needs_retry for health in stores.values())
     overdue = [store_id for store_id, health in stores.items() if health.overdue]
     problems = []
     if overdue:
@@ -153,9 +153,9 @@ def _stores_left_to_retry(stores: Mapping[str, StoreHealth], left: tuple[Product
             "with fashion-pipeline ingest STORE"
         )
     rows: list[dict[str, Cell]] = [
-        {"store": store_id, "left": health.left, "overdue": health.overdue}
+        {"store": store_id, "left": health.needs_retry, "overdue": health.overdue}
         for store_id, health in stores.items()
-        if health.left
+        if health.needs_retry
     ]
     metadata = {
         "left": number,

@@ -1,18 +1,18 @@
-"""Pixels to vectors: one encoder, and the stage that embeds what has no vector yet."""
+"""Pixels to vectors: the encoder, and the stage that embeds images without a vector."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
-from fashion_pipeline.outcomes import Clock, Reason, failed
+from fashion_pipeline.outcomes import Clock, Outcome, Reason, failed
 from fashion_pipeline.records import EmbeddedImage, Table
-from fashion_pipeline.storage.vectors import Vectors
+from fashion_pipeline.storage.vectors import VectorRef, Vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,22 +27,22 @@ CPU_BATCH = 16
 
 
 class Encoder:
-    """The image tower on one device. Not for several threads at once."""
+    """The image tower on one device. Not thread-safe."""
 
     def __init__(self, tower: torch.nn.Module, *, device: torch.device, bf16: bool, batch_size: int | str) -> None:
         self.tower = tower
         self.device = device
         self.precision = "bf16" if bf16 else "fp32"
-        automatic = CUDA_BATCH if device.type == "cuda" else CPU_BATCH
-        self.batch_size = automatic if isinstance(batch_size, str) else batch_size
+        default = CUDA_BATCH if device.type == "cuda" else CPU_BATCH
+        self.batch_size = default if isinstance(batch_size, str) else batch_size
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Embed ``uint8[n, 224, 224, 3]`` (RGB) as ``float32[n, 768]``, L2 norm 1.
 
-        A batch that does not fit into memory is halved, and stays halved.
+        A batch that does not fit into memory is halved, and the smaller size is kept.
 
         Raises:
-            MemoryError: not even one picture fits.
+            MemoryError: not even one image fits into memory.
         """
         import numpy as np
 
@@ -56,10 +56,10 @@ class Encoder:
                 if not _out_of_memory(error):
                     raise
                 if len(batch) == 1:
-                    msg = f"{self.device} has no memory for one picture; free it, or set FASHION_DEVICE=cpu"
+                    msg = f"one image does not fit into the memory of {self.device}; free memory there, or set FASHION_DEVICE=cpu"
                     raise MemoryError(msg) from error
                 self.batch_size = max(1, len(batch) // 2)
-                logger.warning("out of memory on %s: batches of %d from here on", self.device, self.batch_size)
+                logger.warning("out of memory on %s; the batch size is now %d", self.device, self.batch_size)
                 continue
             start += len(batch)
         return np.concatenate(done) if done else np.empty((0, 0), np.float32)
@@ -69,9 +69,9 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            writable = np.require(pixels, requirements="W")  # torch warns of pixels read from a file as they are
+            writable = np.require(pixels, requirements="W")  # torch warns about read-only pixels from a file
             batch = torch.from_numpy(writable).to(self.device, non_blocking=True)
-            # (x / 255 - 0.5) / 0.5, on the device: a quarter of the bytes travel.
+            # (x / 255 - 0.5) / 0.5, on the device: uint8 is a quarter of the bytes to copy.
             batch = batch.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1.0)
             if self.precision == "bf16":
                 batch = batch.to(torch.bfloat16)
@@ -88,14 +88,19 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 @dataclass
 class EmbedCounts:
-    """What one run of the stage did: vectors made, and pictures that could not be read."""
+    """What one run of the stage did.
+
+    Attributes:
+        embedded: vectors made.
+        failed: images without a vector, because their pixels cannot be read at present.
+    """
 
     embedded: int = 0
     failed: int = 0
 
 
 def _nothing(*_: Any) -> None:
-    """Ignore progress."""
+    """Ignore a call."""
 
 
 def embed_images(
@@ -113,14 +118,16 @@ def embed_images(
     """Give every digest a vector of this fingerprint; those that have one cost nothing.
 
     Args:
-        sha256s: the bytes that passed the gate.
-        previous: this stage's last table: its failures, for their retry counts and times; of what succeeded
-            only in which parts it may lie.
+        sha256s: digests of the bytes that passed the gate.
+        previous: the stage's last table: it provides the retry times of failures, and the parts in which
+            to look for vectors first.
+        fingerprint: of the model that ``encoder`` loads.
         vectors: the model's parts, shared by all stores: a vector made for one serves the others.
         read_pixels: returns ``uint8[224, 224, 3]``; may raise FileNotFoundError, DamagedFile or UnreadableImage.
-        encoder: called once, and only when something is to be embedded.
-        embedded: told of the digests whose vectors have reached the disk.
-        progress: told of (done, all).
+        encoder: loads the model; called once, and only if something has to be embedded.
+        clock: decides whether a failure is due for a retry.
+        embedded: called with the digests whose vectors have reached the disk.
+        progress: called with (done, all).
 
     A killed run loses at most the vectors since the last part: ``CHECKPOINT_EVERY`` of them, or
     ``CHECKPOINT_S`` seconds.
@@ -129,63 +136,116 @@ def embed_images(
 
     wanted = sorted(set(sha256s))
     known = {row.sha256: row for row in previous.rows} if previous else {}
-    places = vectors.find(wanted, first={row.part for row in known.values() if row.fingerprint == fingerprint})
-    missing = [sha256 for sha256 in wanted if sha256 not in places]
-    before = {sha256: row.outcome for sha256, row in known.items()}
-    rows = {
-        sha256: EmbeddedImage(sha256, fingerprint, places[sha256].part, places[sha256].index)
-        for sha256 in wanted
-        if sha256 in places
-    }
-    now = clock.now()
-    held = {
-        sha256: known[sha256] for sha256 in missing if sha256 in known and _must_wait(known[sha256], fingerprint, now)
-    }
-    rows |= held
-    counts = EmbedCounts(failed=len(held))
-    missing = [sha256 for sha256 in missing if sha256 not in held]
-    waiting: list[tuple[str, np.ndarray]] = []
+    refs = vectors.find(wanted, first={row.part for row in known.values() if row.fingerprint == fingerprint})
+    waiting = _waiting(wanted, refs, known, fingerprint=fingerprint, now=clock.now())
+    missing = [sha256 for sha256 in wanted if sha256 not in refs and sha256 not in waiting]
+    run = _Embedding(
+        fingerprint=fingerprint,
+        vectors=vectors,
+        clock=clock,
+        before={sha256: row.outcome for sha256, row in known.items()},
+        embedded=embedded,
+        rows={sha256: _stored(sha256, fingerprint, ref) for sha256, ref in refs.items()} | waiting,
+        counts=EmbedCounts(failed=len(waiting)),
+    )
+    if missing:
+        loaded = encoder()
+        for batch, remaining in _batches(missing, loaded):
+            pixels = run.read(batch, read_pixels)
+            if pixels:
+                run.add(list(pixels), loaded.encode(np.stack(list(pixels.values()))))
+            run.checkpoint()
+            progress(len(wanted) - remaining, len(wanted))
+        run.write()
+    return Table(tuple(run.rows[sha256] for sha256 in wanted), {"fingerprint": fingerprint}), run.counts
 
-    def flush() -> None:
-        if not waiting:
-            return
-        digests = [sha256 for sha256, _ in waiting]
-        found = vectors.append(digests, np.stack([vector for _, vector in waiting]))
-        for sha256, place in zip(digests, found, strict=True):
-            rows[sha256] = EmbeddedImage(sha256, fingerprint, place.part, place.index)
-        counts.embedded += len(waiting)
-        waiting.clear()
-        embedded(digests)
 
-    flushed_at = time.monotonic()
-    loaded = encoder() if missing else None
-    while loaded is not None and missing:
-        chunk, missing = missing[: loaded.batch_size], missing[loaded.batch_size :]
-        readable, pixels = [], []
-        for sha256 in chunk:
+@dataclass(slots=True)
+class _Embedding:
+    """One run of the stage: its rows so far, and the vectors that are not on the disk yet."""
+
+    fingerprint: str
+    vectors: Vectors
+    clock: Clock
+    before: Mapping[str, Outcome]
+    embedded: Callable[[Sequence[str]], None]
+    rows: dict[str, EmbeddedImage]
+    counts: EmbedCounts
+    _unwritten: dict[str, np.ndarray] = field(default_factory=dict)
+    _written_at: float = field(default_factory=time.monotonic)
+
+    def read(self, sha256s: Iterable[str], read_pixels: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the pixels that can be read; the other digests get a failed row."""
+        pixels: dict[str, np.ndarray] = {}
+        for sha256 in sha256s:
             try:
-                pixels.append(read_pixels(sha256))
-                readable.append(sha256)
+                pixels[sha256] = read_pixels(sha256)
             except (FileNotFoundError, DamagedFile) as error:
-                outcome = failed(Reason.BLOB_MISSING, detail=str(error), before=before.get(sha256), now=clock.now())
-                rows[sha256] = EmbeddedImage(sha256, fingerprint, "", -1, outcome)
-                counts.failed += 1
-            except UnreadableImage as error:  # the gate could read it: another decoder, or one that failed
-                outcome = failed(error.reason, detail=str(error), before=before.get(sha256), now=clock.now())
-                rows[sha256] = EmbeddedImage(sha256, fingerprint, "", -1, outcome)
-                counts.failed += 1
-        if pixels:
-            waiting.extend(zip(readable, loaded.encode(np.stack(pixels)), strict=True))
-        if len(waiting) >= CHECKPOINT_EVERY or time.monotonic() - flushed_at > CHECKPOINT_S:
-            flush()
-            flushed_at = time.monotonic()
-        progress(len(wanted) - len(missing), len(wanted))
-    flush()
-    return Table(tuple(rows[sha256] for sha256 in wanted), {"fingerprint": fingerprint}), counts
+                self._fail(sha256, Reason.BLOB_MISSING, error)
+            except UnreadableImage as error:  # it passed the gate, so the decoder differs or failed
+                self._fail(sha256, error.reason, error)
+        return pixels
+
+    def _fail(self, sha256: str, reason: Reason, error: Exception) -> None:
+        outcome = failed(reason, detail=str(error), before=self.before.get(sha256), now=self.clock.now())
+        self.rows[sha256] = EmbeddedImage(sha256, self.fingerprint, "", -1, outcome)
+        self.counts.failed += 1
+
+    def add(self, sha256s: Sequence[str], vectors: np.ndarray) -> None:
+        """Take new vectors, ``float32[n, 768]``; they reach the disk with the next part."""
+        self._unwritten.update(zip(sha256s, vectors, strict=True))
+
+    def checkpoint(self) -> None:
+        """Write a part if enough vectors or enough time have accumulated."""
+        if len(self._unwritten) >= CHECKPOINT_EVERY or time.monotonic() - self._written_at > CHECKPOINT_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write the new vectors as one part, then report their digests as embedded."""
+        import numpy as np
+
+        if self._unwritten:
+            sha256s = list(self._unwritten)
+            refs = self.vectors.append(sha256s, np.stack(list(self._unwritten.values())))
+            for sha256, ref in zip(sha256s, refs, strict=True):
+                self.rows[sha256] = _stored(sha256, self.fingerprint, ref)
+            self.counts.embedded += len(sha256s)
+            self._unwritten.clear()
+            self.embedded(sha256s)
+        self._written_at = time.monotonic()
+
+
+def _stored(sha256: str, fingerprint: str, ref: VectorRef) -> EmbeddedImage:
+    return EmbeddedImage(sha256, fingerprint, ref.part, ref.index)
+
+
+def _batches(sha256s: Sequence[str], encoder: Encoder) -> Iterator[tuple[Sequence[str], int]]:
+    """Yield (batch, number of digests after it); the batch size may fall while the encoder works."""
+    start = 0
+    while start < len(sha256s):
+        batch = sha256s[start : start + encoder.batch_size]
+        start += len(batch)
+        yield batch, len(sha256s) - start
+
+
+def _waiting(
+    wanted: Iterable[str],
+    refs: Mapping[str, VectorRef],
+    known: Mapping[str, EmbeddedImage],
+    *,
+    fingerprint: str,
+    now: datetime,
+) -> dict[str, EmbeddedImage]:
+    """Return the rows of digests without a vector whose retry is not due yet."""
+    return {
+        sha256: known[sha256]
+        for sha256 in wanted
+        if sha256 not in refs and sha256 in known and _must_wait(known[sha256], fingerprint, now)
+    }
 
 
 def _must_wait(row: EmbeddedImage, fingerprint: str, now: datetime) -> bool:
-    """Whether a picture's decoder failed and is not to be tried yet; lost bytes may be back at any time."""
+    """Whether an image's decoder failed and its retry is not due; lost bytes may be back at any time."""
     outcome = row.outcome
     if row.fingerprint != fingerprint or outcome.ok or Reason.BLOB_MISSING in outcome.reasons:
         return False

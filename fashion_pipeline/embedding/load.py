@@ -1,7 +1,6 @@
-"""Find a checkpoint, name it by its fingerprint, and load it through open_clip.
+"""Find a checkpoint, compute its fingerprint, and load it through open_clip.
 
-Finding and fingerprinting do not import torch: a run in which nothing has to be embedded never
-pays for it.
+Finding and fingerprinting do not import torch, so a run that embeds nothing does not pay for it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 TINY = "tiny"
 CONFIG_FILE = "open_clip_config.json"
-# In the order in which open_clip itself looks for them.
+# In the order in which open_clip looks for them.
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 FASHION_SIGLIP_PREPROCESS: Mapping[str, Any] = {
@@ -38,7 +37,7 @@ FASHION_SIGLIP_PREPROCESS: Mapping[str, Any] = {
     "interpolation": "bicubic",
     "resize_mode": "squash",
 }
-"""What FashionSigLIP was trained with (its open_clip_config.json); anything else is refused."""
+"""The preprocessing FashionSigLIP was trained with (its open_clip_config.json); any other is refused."""
 
 _PROBE_COSINE = 0.9999
 
@@ -48,11 +47,12 @@ class Checkpoint:
     """A model's files on this machine.
 
     Attributes:
-        name: what was asked for: ``hf-hub:OWNER/NAME``, ``local-dir:/path`` or ``tiny``.
+        name: as requested: ``hf-hub:OWNER/NAME``, ``local-dir:/path`` or ``tiny``.
         directory: holds the config and the weights.
+        weights: the file with the weights.
         weights_sha256: hex digest of the weights.
-        fingerprint: 16 hex digits of weights and preprocessing; vectors of different fingerprints
-            never meet in one collection.
+        fingerprint: 16 hex digits that identify weights and preprocessing; vectors of different
+            fingerprints never share a collection.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Checkpoint:
 
 
 def find_checkpoint(model: str, *, home: Home, pixel_spec: str) -> Checkpoint:
-    """Find the model's files, downloading them once for ``hf-hub:``, and compute the fingerprint.
+    """Find the model's files, download them once for ``hf-hub:``, and compute the fingerprint.
 
     Args:
         model: ``hf-hub:OWNER/NAME``, ``local-dir:/path``, or ``tiny`` for the generated one.
-        home: where ``tiny`` is generated and digests of large weights are remembered.
-        pixel_spec: version of the code that turns a picture into 224x224x3 pixels.
+        home: where ``tiny`` is generated and the digests of weights are cached.
+        pixel_spec: version of the code that converts an image to 224x224x3 pixels.
 
     Raises:
-        WeightsUnavailable: no hub, no directory, or no file; the message says what to set.
+        WeightsUnavailable: the hub, the directory or a file is missing; the message says what to set.
         WrongModel: the name has none of the three forms.
     """
     if model == TINY:
@@ -100,13 +100,13 @@ def find_checkpoint(model: str, *, home: Home, pixel_spec: str) -> Checkpoint:
 
 def _advice() -> str:
     return (
-        "download Marqo/marqo-fashionSigLIP where there is internet, copy the folder here, "
+        "download Marqo/marqo-fashionSigLIP on a machine with internet access, copy the folder here, "
         "and set FASHION_MODEL=local-dir:/path/of/that/folder"
     )
 
 
 def _download(repository: str) -> Path:
-    """Return the snapshot directory of a hub repository; the cache is asked first, then the hub."""
+    """Return the snapshot directory of a hub repository, from the cache or else from the hub."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -115,7 +115,9 @@ def _download(repository: str) -> Path:
         LocalEntryNotFoundError,
     )
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error below says it once
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # it logs each retry; the error below reports the failure once
 
     def cached_or_downloaded(filename: str) -> Path:
         try:
@@ -130,18 +132,18 @@ def _download(repository: str) -> Path:
             try:
                 if cached_or_downloaded(name).parent == directory:
                     return directory
-                msg = f"the hub's cache of {repository} mixes two revisions; remove it and try again; {_advice()}"
+                msg = f"the hub's cache of {repository} mixes two revisions; remove it and try again, or {_advice()}"
                 raise WeightsUnavailable(msg)
             except LocalEntryNotFoundError:
                 raise
             except EntryNotFoundError:
                 continue
     except HFValidationError as error:
-        msg = f"FASHION_MODEL=hf-hub:{repository} is not a repository's name ({error}); it looks like hf-hub:OWNER/NAME"
+        msg = f"FASHION_MODEL=hf-hub:{repository} is not a repository name ({error}); use hf-hub:OWNER/NAME"
         raise WrongModel(msg) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, RuntimeError) as error:
         msg = (
-            f"FASHION_MODEL=hf-hub:{repository}: the weights are not in the cache and the hub cannot be had "
+            f"FASHION_MODEL=hf-hub:{repository}: the weights are not in the cache and the hub is unavailable "
             f"({type(error).__name__}); check the connection and the name (a private one needs HF_TOKEN), or {_advice()}"
         )
         raise WeightsUnavailable(msg) from error
@@ -150,33 +152,33 @@ def _download(repository: str) -> Path:
 
 
 def _weights_sha256(weights: Path, home: Home) -> str:
-    """Hash the weights; the digest of an unchanged file (path, size, time) is remembered."""
+    """Hash the weights; the digest of an unchanged file (path, size, time) is cached."""
     import hashlib
 
     stat = weights.resolve().stat()
     key = f"{weights.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    memory = home.root / "models" / "digests.json"
+    cache = home.root / "models" / "digests.json"
     try:
-        known = json.loads(memory.read_text())
+        known = json.loads(cache.read_text())
     except (FileNotFoundError, ValueError):
         known = {}
     if key not in known:
         with weights.open("rb") as file:
             known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        put(memory, json.dumps(known).encode())
+        put(cache, json.dumps(known).encode())
     return str(known[key])
 
 
 def load_encoder(checkpoint: Checkpoint, *, device: str, precision: str, batch_size: int | str) -> Encoder:
-    """Load the image tower, check that it is FashionSigLIP's shape, and move it to the device.
+    """Load the image tower, check that it has FashionSigLIP's shape, and move it to the device.
 
-    bf16 is used where it was asked for or the processor has it, and only after two probe pictures
-    have shown a cosine of at least 0.9999 to fp32.
+    bf16 is used if it is requested or the processor supports it, and only if two probe images show
+    a cosine of at least 0.9999 to fp32.
 
     Raises:
         WeightsUnavailable: the weights are incomplete.
-        WrongModel: output size, preprocessing or precision are not what this pipeline embeds with.
-        ModelError: the device does not exist here.
+        WrongModel: output size, preprocessing or precision differ from what this pipeline needs.
+        ModelError: this machine does not have the device.
     """
     import_open_clip()
     import open_clip
@@ -193,15 +195,15 @@ def load_encoder(checkpoint: Checkpoint, *, device: str, precision: str, batch_s
     except Exception as error:  # open_clip, safetensors, pickle and torch each raise their own
         msg = (
             f"{checkpoint.weights} cannot be loaded as the model its {CONFIG_FILE} describes "
-            f"({type(error).__name__}: {_first_line(error)}); it may be cut short: download it again; {_advice()}"
+            f"({type(error).__name__}: {_first_line(error)}); it may be truncated: download it again, or {_advice()}"
         )
         raise WeightsUnavailable(msg) from error
     _check_preprocess(checkpoint, model, preprocess)
     tower = model.visual.eval().requires_grad_(False)  # noqa: FBT003 - torch's own signature
-    wish = _bf16_supported(target) if precision == "auto" else precision == "bf16"
+    use_bf16 = _bf16_supported(target) if precision == "auto" else precision == "bf16"
     encoder = Encoder(tower.to(target), device=target, bf16=False, batch_size=batch_size)
     _check_output(checkpoint, encoder)
-    if wish:
+    if use_bf16:
         half = Encoder(_bf16_copy(tower), device=target, bf16=True, batch_size=batch_size)
         cosine = _probe_cosine(encoder, half)
         if cosine >= _PROBE_COSINE:
@@ -210,7 +212,7 @@ def load_encoder(checkpoint: Checkpoint, *, device: str, precision: str, batch_s
             msg = f"FASHION_PRECISION=bf16: cosine to fp32 is {cosine:.6f}, below {_PROBE_COSINE}; use fp32"
             raise WrongModel(msg)
         else:
-            logger.warning("bf16 differs from fp32 on this device (cosine %.6f): embedding in fp32", cosine)
+            logger.warning("bf16 differs from fp32 on this device (cosine %.6f); using fp32", cosine)
     logger.info("model %s (%s) on %s in %s", checkpoint.name, checkpoint.fingerprint, target, encoder.precision)
     return encoder
 
@@ -222,8 +224,8 @@ def import_open_clip() -> None:
     """Make ``import open_clip`` work beside a CPU build of torch.
 
     PyPI's torchvision is linked to CUDA; beside a CPU torch its extension does not load, and
-    registering shapes for two operators that it would have brought fails (pytorch/vision#9077).
-    Declaring their schemas first is enough: nothing here calls them.
+    registering shapes for two of its operators fails (pytorch/vision#9077).
+    Declaring their schemas first is enough, because nothing here calls them.
     """
     import torch
 
@@ -240,22 +242,22 @@ def import_open_clip() -> None:
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _operators.append(library)  # the schemas live as long as this object
-        import torchvision  # noqa: F401 - now it loads
+        import torchvision  # noqa: F401 - now the import succeeds
 
 
-def _device(wish: str) -> torch.device:
+def _device(name: str) -> torch.device:
     import torch
 
-    if wish == "auto":
+    if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(wish)
+        device = torch.device(name)
     except RuntimeError as error:
-        msg = f"FASHION_DEVICE={wish!r} is not a device; use auto, cpu, cuda or cuda:N"
+        msg = f"FASHION_DEVICE={name!r} is not a device; use auto, cpu, cuda or cuda:N"
         raise ModelError(msg) from error
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         msg = (
-            f"FASHION_DEVICE={wish}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
+            f"FASHION_DEVICE={name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
             "install a CUDA build of torch and a driver, or use auto or cpu"
         )
         raise ModelError(msg)
@@ -267,7 +269,7 @@ def _bf16_supported(device: torch.device) -> bool:
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch offers no public question
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch has no public function for this
 
 
 def _bf16_copy(tower: torch.nn.Module) -> torch.nn.Module:
@@ -279,7 +281,7 @@ def _bf16_copy(tower: torch.nn.Module) -> torch.nn.Module:
 
 
 def _probe(size: int = 2) -> Any:
-    """Deterministic ``uint8[n, 224, 224, 3]``: a gradient and noise."""
+    """Return deterministic ``uint8[n, 224, 224, 3]``: a gradient and noise."""
     import numpy as np
 
     gradient = np.add.outer(np.arange(224), np.arange(224))[..., None] * np.array([1, 2, 3]) % 256
@@ -294,12 +296,12 @@ def _probe_cosine(one: Encoder, other: Encoder) -> float:
 def _check_output(checkpoint: Checkpoint, encoder: Encoder) -> None:
     shape = encoder.encode(_probe(1)).shape
     if shape != (1, VECTOR_SIZE):
-        msg = f"{checkpoint.name} makes vectors of {shape[1]} numbers, this pipeline stores {VECTOR_SIZE}: it is not FashionSigLIP"
+        msg = f"{checkpoint.name} makes vectors of {shape[1]} numbers, this pipeline stores {VECTOR_SIZE}; use FashionSigLIP"
         raise WrongModel(msg)
 
 
 def _check_preprocess(checkpoint: Checkpoint, model: Any, preprocess: Any) -> None:
-    """Compare what open_clip read from the checkpoint with what the pixels are made by."""
+    """Compare the checkpoint's preprocessing with that of our pixels."""
     found = dict(getattr(model.visual, "preprocess_cfg", {}))
     size = found.get("size")
     found["size"] = (size, size) if isinstance(size, int) else tuple(size or ())
@@ -307,13 +309,15 @@ def _check_preprocess(checkpoint: Checkpoint, model: Any, preprocess: Any) -> No
         value = tuple(found[key]) if isinstance(found.get(key), list | tuple) else found.get(key)
         if value != expected:
             msg = (
-                f"{checkpoint.directory / CONFIG_FILE} says preprocessing {key}={value!r}, FashionSigLIP has {expected!r}: "
-                "this is another model, or a converted copy that lost its preprocess_cfg"
+                f"{checkpoint.directory / CONFIG_FILE} says preprocessing {key}={value!r}, FashionSigLIP has {expected!r}; "
+                "this is another model, or a converted copy without its preprocess_cfg: use the original"
             )
             raise WrongModel(msg)
     resize = type(preprocess.transforms[0]).__name__
     if resize != "Resize":
-        msg = f"open_clip prepares pictures for {checkpoint.name} with {resize} first, not with a plain Resize"
+        msg = (
+            f"open_clip prepares images for {checkpoint.name} with {resize}, not with a plain Resize: use FashionSigLIP"
+        )
         raise WrongModel(msg)
 
 

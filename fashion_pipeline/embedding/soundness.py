@@ -1,4 +1,4 @@
-"""Whether stored vectors are what they should be: a sample of one store's."""
+"""Check a sample of one store's stored vectors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NORM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class VectorSample:
-    """What a look at some vectors showed.
+    """The result of checking some vectors.
 
     Attributes:
-        fingerprint: of the model they should be of.
-        looked_at: how many.
-        wrong: hex SHA-256 of the pictures whose vector is damaged, of another norm than 1, or of another model.
+        fingerprint: of the model that should have made them.
+        looked_at: the number of vectors checked.
+        wrong: hex SHA-256 of the images whose vector is damaged, has a norm other than 1, or is another model's.
     """
 
     fingerprint: str
@@ -30,23 +30,23 @@ class VectorSample:
 def sample_vectors(
     rows: Sequence[EmbeddedImage], *, vectors: Vectors, fingerprint: str, most: int = 50
 ) -> VectorSample:
-    """Look at vectors spread evenly over a store's, at most so many."""
+    """Check at most ``most`` of a store's vectors, spread evenly."""
     embedded = [row for row in rows if row.outcome.ok]
     step = max(1, -(-len(embedded) // most))
     chosen = embedded[::step]
-    odd = _odd(chosen, vectors)
-    wrong = tuple(row.sha256 for row in chosen if row.fingerprint != fingerprint or row.sha256 in odd)
+    damaged = _damaged(chosen, vectors)
+    wrong = tuple(row.sha256 for row in chosen if row.fingerprint != fingerprint or row.sha256 in damaged)
     return VectorSample(fingerprint, len(chosen), wrong)
 
 
-def _odd(rows: Sequence[EmbeddedImage], vectors: Vectors) -> set[str]:
-    """Return the pictures whose vector cannot be read, or has another norm than 1."""
+def _damaged(rows: Sequence[EmbeddedImage], vectors: Vectors) -> set[str]:
+    """Return the images whose vector cannot be read, or has a norm other than 1."""
     import numpy as np
 
     try:
         found = vectors.load([VectorRef(row.part, row.index) for row in rows])
-    except DamagedFile:  # of which of them it does not say
-        return {rows[0].sha256} if len(rows) == 1 else {sha256 for row in rows for sha256 in _odd([row], vectors)}
+    except DamagedFile:  # the error does not name the row, so read them one by one
+        return {rows[0].sha256} if len(rows) == 1 else {sha256 for row in rows for sha256 in _damaged([row], vectors)}
     norms = np.linalg.norm(found, axis=1)
-    within = np.abs(norms - 1) <= NORM_TOLERANCE  # False of what is no number, too
+    within = np.abs(norms - 1) <= NORM_TOLERANCE  # also False for NaN
     return {row.sha256 for row, is_one in zip(rows, within, strict=True) if not is_one}

@@ -1,7 +1,7 @@
-"""A one-layer, untrained model of FashionSigLIP's interface, generated on the spot.
+"""A one-layer, untrained model with FashionSigLIP's interface, generated when it is needed.
 
-It takes 224x224 pictures and gives 768 numbers through exactly the loading code of the real one,
-in 1.3 MB. Its neighbours follow colour and layout, not fashion: it is for tests and the demo.
+It embeds 224x224 images as 768 numbers, is loaded by the same code as the real model, and has
+1.3 MB. Its neighbours follow colour and layout, not fashion: it is for tests and the demo.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SEED = 20
 
 
 def make_tiny(directory: Path) -> Path:
-    """Write the checkpoint where it is not there yet, and return its directory."""
+    """Generate the checkpoint unless it exists, and return its directory."""
     weights = directory / "open_clip_model.safetensors"
     with file_lock(directory.parent / "tiny.lock", timeout_s=120, what="the generation of the tiny model"):
         if weights.is_file():
@@ -66,19 +66,19 @@ def make_tiny(directory: Path) -> Path:
 
 
 def _spread(tower: Any) -> None:
-    """Move the mean of what random weights give to zero.
+    """Centre the output of the random weights on zero.
 
-    Untrained, all pictures lie within a cosine of 0.99; around their mean they tell colours apart.
+    Untrained, all images lie within a cosine of 0.99; relative to their mean, colours are distinct.
     """
     import torch
 
     colours = torch.rand(64, 3, 1, 1) * 2 - 1
-    pictures = torch.ones(64, 3, 224, 224)
-    pictures[:, :, 30:-30, 60:-60] = colours
+    images = torch.ones(64, 3, 224, 224)
+    images[:, :, 30:-30, 60:-60] = colours
     seen: list[torch.Tensor] = []
     handle = tower.ln_post.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     with torch.inference_mode():
-        tower(pictures)
+        tower(images)
     handle.remove()
     with torch.no_grad():
         tower.ln_post.bias -= seen[0][:, 1:].mean(dim=(0, 1))
@@ -86,7 +86,7 @@ def _spread(tower: Any) -> None:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep open_clip's warning that there are no weights yet from the user: that is the point here."""
+    """Silence open_clip's warning that there are no weights, which is intended here."""
     logging.disable(logging.WARNING)
     try:
         yield

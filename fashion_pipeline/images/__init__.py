@@ -1,1 +1,1 @@
-"""Pictures: fetch their bytes, decode them safely, judge whether they are good enough."""
+"""Images: fetch their bytes, decode them safely, and judge their quality."""

@@ -1,4 +1,4 @@
-"""What becomes of a picture's row when its host has answered. Nothing here asks or stores."""
+"""An image's new row after its host has replied. Nothing here requests or stores anything."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from datetime import datetime, timedelta
 import httpx
 
 from fashion_pipeline.errors import RefusedByHost, WebError
-from fashion_pipeline.images.plan import Picture
+from fashion_pipeline.images.plan import ProductImage
 from fashion_pipeline.outcomes import OK, failed, rejected
 from fashion_pipeline.records import FetchedImage
 
 LOOK_AGAIN_AFTER = timedelta(days=7)
-"""When a refused picture is looked at again by itself."""
+"""How long a refused image waits until it is requested again."""
 
 STAND_INS = 3
-"""How many earlier bytes of a picture are remembered."""
+"""How many earlier digests of an image are kept."""
 
-_SAYS_NO = frozenset({400, 404, 410, 414, 451})
-"""Statuses about the address itself. Any other is about us, the host or the moment: no evidence against a picture."""
+_REFUSALS = frozenset({400, 404, 410, 414, 451})
+"""Statuses about the URL itself. Any other is about this client, the host or the moment: no evidence against an image."""
 
 _LONGEST_VALIDATOR = 500
-"""Characters; a host could send a hundred thousand, to be kept for every picture."""
+"""Characters; a host could send a hundred thousand, which would be stored for every image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A host's good answer: bytes that were stored, or None where it confirmed the known ones."""
+    """A successful reply.
+
+    Attributes:
+        sha256: digest of the stored bytes; None if the host confirmed the known ones.
+        size_bytes: size of the bytes.
+        headers: the reply's headers.
+    """
 
     sha256: str | None
     size_bytes: int
@@ -35,63 +41,63 @@ class Bytes:
 
 
 def is_transient(error: WebError) -> bool:
-    """Whether an error says nothing about the picture itself, so that its last good bytes stand."""
-    return error.retryable or (isinstance(error, RefusedByHost) and error.status not in _SAYS_NO)
+    """Whether an error is no evidence against the image itself, so that its last good bytes stay in use."""
+    return error.retryable or (isinstance(error, RefusedByHost) and error.status not in _REFUSALS)
 
 
-def row_after(picture: Picture, answer: Bytes | WebError, *, now: datetime) -> FetchedImage:
-    """Return a picture's new row.
+def row_after(image: ProductImage, reply: Bytes | WebError, *, now: datetime) -> FetchedImage:
+    """Return an image's new row.
 
-    Confirmed or new bytes make it ok. A transient error keeps what was known and sets the next
-    try. A refusal forgets the bytes: they are not what the shop shows any more.
+    Confirmed or new bytes make it ok. A transient error keeps the known bytes and schedules a
+    retry. A refusal drops the bytes: the shop no longer shows them.
     """
-    if isinstance(answer, WebError):
-        return _after_error(picture, answer, now)
-    before = picture.before
-    if answer.sha256 is None and before is not None:
+    if isinstance(reply, WebError):
+        return _after_error(image, reply, now)
+    before = image.before
+    if reply.sha256 is None and before is not None:
         return replace(
             before,
-            position=picture.image.position,
+            position=image.listed.position,
             last_good_sha256=before.sha256,
-            etag=_validator(answer, "etag") or before.etag,
-            last_modified=_validator(answer, "last-modified") or before.last_modified,
+            etag=_validator(reply, "etag") or before.etag,
+            last_modified=_validator(reply, "last-modified") or before.last_modified,
             checked_at=now,
             outcome=OK,
         )
     return replace(
-        _blank(picture),
-        sha256=answer.sha256,
-        last_good_sha256=answer.sha256,
-        size_bytes=answer.size_bytes,
-        etag=_validator(answer, "etag"),
-        last_modified=_validator(answer, "last-modified"),
+        _blank(image),
+        sha256=reply.sha256,
+        last_good_sha256=reply.sha256,
+        size_bytes=reply.size_bytes,
+        etag=_validator(reply, "etag"),
+        last_modified=_validator(reply, "last-modified"),
         checked_at=now,
         outcome=OK,
-        older_sha256s=_older(picture, answer.sha256),
+        older_sha256s=_older(image, reply.sha256),
     )
 
 
-def _validator(answer: Bytes, name: str) -> str | None:
-    value = answer.headers.get(name)
+def _validator(reply: Bytes, name: str) -> str | None:
+    value = reply.headers.get(name)
     return value if value and len(value) <= _LONGEST_VALIDATOR else None
 
 
-def _older(picture: Picture, sha256: str | None) -> tuple[str, ...]:
-    """Return what may stand in for some bytes until they are judged.
+def _older(image: ProductImage, sha256: str | None) -> tuple[str, ...]:
+    """Return the digests of bytes to use until new ones are judged.
 
-    Whether those that came just before them were ever good is not known here, so a few are kept.
+    Whether the previous bytes ever passed is unknown here, so a few are kept.
     """
-    known = dict.fromkeys((*(picture.before.history if picture.before is not None else ()), *picture.stand_ins))
+    known = dict.fromkeys((*(image.before.history if image.before is not None else ()), *image.stand_ins))
     return tuple(older for older in known if older != sha256)[:STAND_INS]
 
 
-def _after_error(picture: Picture, error: WebError, now: datetime) -> FetchedImage:
-    before, image = picture.before, picture.image
+def _after_error(image: ProductImage, error: WebError, now: datetime) -> FetchedImage:
+    before, listed = image.before, image.listed
     if not is_transient(error):
         outcome = rejected(error.reason, detail=str(error), look_again_at=now + LOOK_AGAIN_AFTER)
-        asked_at = now if error.status is not None else None
-        return replace(_blank(picture), size_bytes=error.size_bytes, checked_at=asked_at, outcome=outcome)
-    same_url = before is not None and before.url == image.url
+        refused_at = now if error.status is not None else None
+        return replace(_blank(image), size_bytes=error.size_bytes, checked_at=refused_at, outcome=outcome)
+    same_url = before is not None and before.url == listed.url
     outcome = failed(
         error.reason,
         detail=str(error),
@@ -99,21 +105,21 @@ def _after_error(picture: Picture, error: WebError, now: datetime) -> FetchedIma
         now=now,
         retry_after_s=error.retry_after_s,
     )
-    last_good = picture.stand_in if before is None else before.last_good_sha256 or picture.stand_in
-    if before is not None and same_url and before.image_modified_at == image.modified_at:
-        return replace(before, position=image.position, last_good_sha256=last_good, outcome=outcome)
-    older = _older(picture, last_good)
-    return replace(_blank(picture), last_good_sha256=last_good, outcome=outcome, older_sha256s=older)
+    last_good = image.stand_in if before is None else before.last_good_sha256 or image.stand_in
+    if before is not None and same_url and before.image_modified_at == listed.modified_at:
+        return replace(before, position=listed.position, last_good_sha256=last_good, outcome=outcome)
+    older = _older(image, last_good)
+    return replace(_blank(image), last_good_sha256=last_good, outcome=outcome, older_sha256s=older)
 
 
-def _blank(picture: Picture) -> FetchedImage:
-    """Return a row that knows nothing yet of the picture's bytes."""
+def _blank(image: ProductImage) -> FetchedImage:
+    """Return a row without any bytes yet."""
     return FetchedImage(
-        external_id=picture.external_id,
-        image_id=picture.image.image_id,
-        position=picture.image.position,
-        url=picture.image.url,
-        image_modified_at=picture.image.modified_at,
+        external_id=image.external_id,
+        image_id=image.listed.image_id,
+        position=image.listed.position,
+        url=image.listed.url,
+        image_modified_at=image.listed.modified_at,
         sha256=None,
         last_good_sha256=None,
         size_bytes=None,

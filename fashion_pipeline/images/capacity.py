@@ -1,4 +1,4 @@
-"""How many decoders this machine has room for: cores and memory, as far as a container's limits allow."""
+"""How many decoders this machine can run: by its cores and memory, within a container's limits."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a number near 2**63
 
 
 def workers_for(bytes_each: int) -> int:
-    """Return how many processes to run that need a core and so many bytes each: at least one."""
+    """Return how many processes to run if each needs a core and ``bytes_each`` of memory: at least one."""
     return max(1, min(cores(), memory_bytes() // bytes_each))
 
 
 def cores(cgroups: Path = _CGROUPS) -> int:
-    """Return the cores this process may use, by its affinity and its cgroup's quota; at least one."""
+    """Return the cores this process may use, by its CPU affinity and its cgroup's quota; at least one."""
     quotas = [quota for folder in _folders(cgroups, "cpu") if (quota := _quota(folder)) is not None]
     return max(1, ceil(min([float(len(os.sched_getaffinity(0))), *quotas])))
 
 
 def memory_bytes(cgroups: Path = _CGROUPS) -> int:
-    """Return the memory of this machine, or of the cgroup this process lives in."""
+    """Return the memory of this machine, or the limit of this process's cgroup if that is less."""
     limits = [
         int(text)
         for folder in _folders(cgroups, "memory")
@@ -36,7 +36,7 @@ def memory_bytes(cgroups: Path = _CGROUPS) -> int:
 
 
 def _folders(cgroups: Path, controller: str) -> Iterator[Path]:
-    """Yield where this process's limits may stand: its cgroup and all above it, of version 2 and of 1."""
+    """Yield the folders that may hold this process's limits: its cgroup and all its parents, of versions 2 and 1."""
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -51,7 +51,7 @@ def _folders(cgroups: Path, controller: str) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Return the cores that a cgroup grants; None for all."""
+    """Return the cores that a cgroup grants; None if it sets no limit."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     if not period:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")

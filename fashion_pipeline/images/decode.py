@@ -1,9 +1,9 @@
-"""Bytes made by a stranger → one RGB picture, and the pixels the model sees.
+"""Decode a stranger's bytes to one RGB image and to the model's pixels.
 
-Every rule is a row of what hostile and merely unusual files do: the header's size is checked
-before a pixel is decoded, formats outside the list are never handed to their decoders, a file
-that ends early is refused rather than half grey, and what a browser would show is what is judged
-and embedded: the EXIF rotation, the embedded colour profile, transparency on white.
+Hostile and merely unusual files are handled alike: the header's size is checked before a pixel is
+decoded, formats outside the list never reach their decoders, and a truncated file is refused
+instead of decoded half grey. The result looks as in a browser: EXIF rotation and the embedded
+colour profile are applied, and transparent parts are white.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from PIL._imagingcms import CmsProfile
 
 PIXEL_SPEC = "squash224-v1"
-"""Name of everything between bytes and model pixels; part of the model's fingerprint."""
+"""Version of all processing from bytes to model pixels; part of the model's fingerprint."""
 
 MODEL_SIDE_PX = 224
 
 MAX_SCANS = 500
-"""Of a JPEG: each goes over the whole picture, and costs its maker ten bytes. Ordinary ones have ten."""
+"""The most scans of a JPEG: each costs a pass over the whole image, and only ten bytes. Ordinary files have about ten."""
 
 _EXIF_ORIENTATION = 0x0112
 _PROFILE_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}
@@ -37,13 +37,15 @@ _PROFILE_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture as a browser shows it: mode RGB, rotated, on white.
+    """An image as a browser shows it.
 
     Attributes:
-        width, height: pixels after rotation.
+        image: mode RGB, rotated, transparent parts on white.
+        width: pixels after rotation.
+        height: pixels after rotation.
         image_format: one of ``formats.ALLOWED``.
-        animated: more frames follow the first, which is this one.
-        transparent: some pixel was not opaque.
+        animated: whether more frames follow this first one.
+        transparent: whether some pixel was not opaque.
     """
 
     image: Image.Image
@@ -55,18 +57,18 @@ class Decoded:
 
 
 def decode(data: bytes, *, max_pixels: int) -> Decoded:
-    """Decode a picture's first frame.
+    """Decode an image's first frame.
 
     Raises:
-        UnreadableImage: it is no picture, of a format not allowed, larger than ``max_pixels``,
-            cut off, or its decoder gave up.
+        UnreadableImage: the bytes are not an image, have a format that is not allowed or more than
+            ``max_pixels``, are truncated, or cannot be decoded.
     """
     found = image_format(data)
     if found is None:
-        msg = f"these bytes are {describe(data)}"
+        msg = f"the file is {describe(data)}"
         raise UnreadableImage(msg, reason=Reason.NOT_AN_IMAGE)
     if found not in ALLOWED:
-        msg = f"this is {found}; use JPEG, PNG, WebP, GIF or AVIF"
+        msg = f"the image is {found}; use JPEG, PNG, WebP, GIF or AVIF"
         raise UnreadableImage(msg, reason=Reason.FORMAT_NOT_ALLOWED, image_format=found)
     try:
         return _decode(data, found, max_pixels)
@@ -75,25 +77,25 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
     except Exception as error:
         # Decoders raise OSError, SyntaxError, ValueError, struct.error and more on damaged files.
         if "truncated" in str(error) or ends_early(data):
-            msg = f"this {found} ends before its end ({len(data):,} bytes); upload it again"
+            msg = f"this {found} is truncated ({len(data):,} bytes); upload it again"
             raise UnreadableImage(msg, reason=Reason.TRUNCATED, image_format=found) from error
         from PIL import UnidentifiedImageError
 
-        why = "its beginning makes no sense" if isinstance(error, UnidentifiedImageError) else _printable(error)
-        msg = f"this {found} is damaged ({why}); save it anew and upload it again"
+        why = "its header is invalid" if isinstance(error, UnidentifiedImageError) else _printable(error)
+        msg = f"this {found} is damaged ({why}); save it again and upload it again"
         raise UnreadableImage(msg, reason=Reason.UNDECODABLE, image_format=found) from error
 
 
 def _printable(error: Exception) -> str:
-    """Return a decoder's words, with what the file put into them made harmless."""
+    """Return a decoder's message without control characters, which the file may have put there."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(error)[:100]) or type(error).__name__
 
 
 def render(image: Image.Image) -> np.ndarray:
-    """Return the model's pixels of an RGB picture, ``uint8[224, 224, 3]``.
+    """Return the model's pixels of an RGB image, ``uint8[224, 224, 3]``.
 
-    Squashed by Pillow's antialiased bicubic filter: bit-equal to open_clip's own preprocessing of
-    an RGB picture before it normalises.
+    Resized without keeping the aspect ratio, by Pillow's antialiased bicubic filter: bit-equal to
+    open_clip's own preprocessing of an RGB image, before normalisation.
     """
     import numpy as np
     from PIL import Image
@@ -105,51 +107,51 @@ def _decode(data: bytes, found: str, max_pixels: int) -> Decoded:
     _check_size(declared_size(data), found, max_pixels)
     scans = data.count(b"\xff\xda") if found == "JPEG" else 0
     if scans > MAX_SCANS:
-        msg = f"this JPEG paints itself in {scans:,} scans, at most {MAX_SCANS} are decoded; save it anew"
+        msg = f"this JPEG has {scans:,} scans; the limit is {MAX_SCANS}; save it again and upload it again"
         raise UnreadableImage(msg, reason=Reason.UNDECODABLE, image_format=found)
     with _pillow().open(io.BytesIO(data), formats=[found]) as opened:
         _check_size(opened.size, found, max_pixels)
         opened.load()
-        animated = found != "JPEG" and _is_animated(opened)  # a JPEG of several pictures (MPO) does not move
-        image, transparent = _flat(opened)
-        image = _in_srgb(image, opened.info.get("icc_profile"))
-        image = _upright(image, opened)
+        animated = found != "JPEG" and _is_animated(opened)  # a JPEG with several images (MPO) is not animated
+        image, transparent = _flatten(opened)
+        image = _to_srgb(image, opened.info.get("icc_profile"))
+        image = _rotate(image, opened)
     return Decoded(image, image.width, image.height, found, animated, transparent)
 
 
 def _check_size(size: tuple[int, int], found: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        msg = f"its header says {width} x {height} pixels; at most {max_pixels:,} are decoded (quality.max_pixels)"
+        msg = f"the header declares {width} x {height} pixels; the limit is {max_pixels:,} (quality.max_pixels)"
         raise UnreadableImage(msg, reason=Reason.TOO_MANY_PIXELS, width=width, height=height, image_format=found)
 
 
 def _is_animated(opened: Image.Image) -> bool:
     try:
         return bool(getattr(opened, "is_animated", False))
-    except Exception:  # noqa: BLE001 - a second frame that cannot be read, of whatever make, is one
+    except Exception:  # noqa: BLE001 - a second frame that cannot be read is still one
         return True
 
 
-def _flat(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Bring a picture to RGB, CMYK or 8-bit grey, with what is transparent on white."""
+def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Convert an image to RGB, CMYK or 8-bit grey, with transparent parts on white."""
     from PIL import Image
 
     if image.mode.startswith("I"):
         return _from_16_bits(image)
     if not image.has_transparency_data:
         return (image if image.mode in _PROFILE_SPACES else image.convert("RGB")), False
-    coloured = image if image.mode == "RGBA" else image.convert("RGBA")
-    alpha = coloured.getchannel("A")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
-        return coloured.convert("RGB"), False
-    flat = Image.new("RGB", coloured.size, "white")
-    flat.paste(coloured, mask=alpha)
+        return rgba.convert("RGB"), False
+    flat = Image.new("RGB", rgba.size, "white")
+    flat.paste(rgba, mask=alpha)
     return flat, True
 
 
 def _from_16_bits(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Scale 16-bit grey to 8 bits; Pillow's own conversion clips instead, which turns grey into white."""
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion clips instead, and turns grey into white."""
     import numpy as np
     from PIL import Image
 
@@ -162,8 +164,8 @@ def _from_16_bits(image: Image.Image) -> tuple[Image.Image, bool]:
     return Image.fromarray(grey), transparent
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to RGB by the embedded colour profile; plainly where there is none that fits."""
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert to RGB by the embedded colour profile, or without one if none fits."""
     from PIL import ImageCms
 
     if profile:
@@ -175,16 +177,16 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 return converted if converted is not None else image.convert("RGB")
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - whatever a damaged profile makes its parser raise
-            return image.convert("RGB")  # browsers show such pictures without it
+        except Exception:  # noqa: BLE001 - a damaged profile can raise anything
+            return image.convert("RGB")  # browsers ignore such a profile
     return image.convert("RGB")
 
 
-def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; EXIF that cannot be read has none."""
+def _rotate(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; unreadable EXIF data is ignored."""
     from PIL import Image
 
-    turns = {
+    transposes = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -194,19 +196,19 @@ def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
         8: Image.Transpose.ROTATE_90,
     }
     try:
-        turn = turns.get(opened.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - whatever hostile EXIF makes its parser raise, the picture itself is fine
+        transpose = transposes.get(opened.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - hostile EXIF can raise anything; the image itself is fine
         return image
-    return image if turn is None else image.transpose(turn)
+    return image if transpose is None else image.transpose(transpose)
 
 
 @cache
 def _pillow() -> ModuleType:
-    """Return ``PIL.Image`` with its own pixel limit off, and AVIF's threads.
+    """Return ``PIL.Image`` with its pixel limit off, and with one thread for AVIF.
 
-    Our limit is stricter, is checked before a pixel is decoded, and names the size. Pillow's only
-    warns up to 179 million pixels, and above that says nothing of the header it read. Of workers
-    there are as many as cores, so none needs threads of its own.
+    Our limit is stricter, is checked before a pixel is decoded, and reports the size. Pillow's only
+    warns up to 179 million pixels, and above that does not report the size. There are as many
+    workers as cores, so a decoder needs no threads of its own.
     """
     from PIL import AvifImagePlugin, Image
 

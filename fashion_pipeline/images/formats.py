@@ -1,11 +1,11 @@
-"""What some bytes are, by their content: the extension and the Content-Type are a stranger's claims."""
+"""A file's format by its content: its extension and Content-Type are a stranger's claims."""
 
 from __future__ import annotations
 
 ALLOWED = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-"""Formats that are decoded, in Pillow's names."""
+"""Formats that are decoded, by Pillow's names."""
 
-_BEGINNINGS = (
+_SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
@@ -24,20 +24,20 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 
 def image_format(data: bytes) -> str | None:
-    """Name the picture format that bytes begin like; None where they begin like no picture."""
+    """Return the image format that the bytes begin with; None if they begin like no known image."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":
         return _by_brands(data)
-    return next((name for beginning, name in _BEGINNINGS if data.startswith(beginning)), None)
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
 
 
 def declared_size(data: bytes) -> tuple[int, int]:
-    """Return the pixels (width, height) that the headers of a GIF or WebP claim; (0, 0) for anything else.
+    """Return the (width, height) that the headers of a GIF or WebP declare; (0, 0) for anything else.
 
-    Pillow makes room for these two while it opens them, before it tells their size: for a WebP its
-    canvas, for a GIF also what is to be restored after a first frame, which may be larger than its
-    canvas (GIF89a, 20 and 23; WebP container specification, "Extended file format").
+    Pillow allocates memory for these two when it opens them, before it reports their size: for a
+    WebP its canvas, for a GIF also the area to restore after the first frame, which may be larger
+    than the canvas (GIF89a, 20 and 23; WebP container specification, "Extended file format").
     """
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp_size(data)
@@ -47,7 +47,7 @@ def declared_size(data: bytes) -> tuple[int, int]:
 
 
 def describe(data: bytes) -> str:
-    """Say in a few words what bytes that are no picture seem to be."""
+    """Return in a few words what a file that is not an image seems to be."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if b"<svg" in start:
         return "an SVG drawing"
@@ -59,13 +59,13 @@ def describe(data: bytes) -> str:
         return "XML or HTML"
     if start.startswith(b"%pdf"):
         return "a PDF document"
-    return "no known format"
+    return "in no known format"
 
 
 def ends_early(data: bytes) -> bool:
-    """Whether a file is shorter than its own length fields say, or ends before its picture begins.
+    """Whether a file is shorter than its own length fields say, or ends before its image data.
 
-    Decoders report many such files as unreadable, without saying that they were cut off.
+    Decoders report many such files as unreadable, not as truncated.
     """
     if data[:4] == b"RIFF":
         return len(data) < int.from_bytes(data[4:8], "little") + 8
@@ -79,17 +79,17 @@ def ends_early(data: bytes) -> bool:
         if data[:4] == b"\x89PNG":
             if data[position + 4 : position + 8] == b"IEND":
                 return False
-            size += 12  # a chunk's length is that of its data
+            size += 12  # a chunk's length counts only its data
         elif size == 1:  # ISO 14496-12, 4.2: the size follows in 64 bits
             size = int.from_bytes(data[position + 8 : position + 16], "big")
-        if size < 8:  # a box of size 0 reaches to the end of the file
+        if size < 8:  # a box of size 0 extends to the end of the file
             return False
         position += size
     return position > len(data) or data[:4] == b"\x89PNG"
 
 
 def _jpeg_ends_early(data: bytes) -> bool:
-    """Whether the segments in front of the first scan are not all there (ITU T.81, B.1.1)."""
+    """Whether a segment before the first scan is incomplete (ITU T.81, B.1.1)."""
     position = 2
     while data[position : position + 1] == b"\xff":
         marker = data[position + 1 : position + 2]
@@ -102,7 +102,7 @@ def _jpeg_ends_early(data: bytes) -> bool:
 
 
 def _by_brands(data: bytes) -> str | None:
-    """Tell AVIF from HEIF by the brands of an ISO media file (ISO 14496-12, 4.3)."""
+    """Distinguish AVIF from HEIF by the brands of an ISO media file (ISO 14496-12, 4.3)."""
     size = min(int.from_bytes(data[:4], "big"), 256, len(data))
     brands = {data[at : at + 4] for at in (8, *range(16, size - 3, 4))}
     if brands & {b"avif", b"avis"}:
@@ -132,7 +132,7 @@ def _gif_size(data: bytes) -> tuple[int, int]:
 
 
 def _gif_frame(data: bytes) -> int | None:
-    """Return where the extent of the first frame lies (GIF89a, 20); None where it is not all there."""
+    """Return the offset of the first frame's position and size (GIF89a, 20); None if they are incomplete."""
     flags = data[10] if len(data) > 10 else 0
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     while position < len(data):

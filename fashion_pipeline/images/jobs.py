@@ -1,4 +1,4 @@
-"""What to ask of each host: one job for a URL, whoever waits for it, and when to leave a host alone."""
+"""The requests for each host: one job per URL, shared by its images, and when to give up on a host."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from dataclasses import dataclass, field
 
 from fashion_pipeline.errors import BadUrl, WebError
 from fashion_pipeline.images.answers import Bytes, is_transient
-from fashion_pipeline.images.plan import Picture, Step, conditions
+from fashion_pipeline.images.plan import ProductImage, Step, conditions
 from fashion_pipeline.web.guard import parse
-from fashion_pipeline.web.repeat import LONGEST_PAUSE_S
+from fashion_pipeline.web.retry import LONGEST_PAUSE_S
 
 GIVEN_UP_AFTER = 8
-"""Failures in a row after which a host's other pictures are not asked for in this run."""
-LOST_AT_MOST_S = 600.0
-"""Seconds, of all its requests together, that a host may cost by failing; one that fails slowly now and then is slow."""
+"""Failures in a row after which a host's other images are not requested in this run."""
+MAX_LOST_S = 600.0
+"""Seconds that a host's failed requests may take together; beyond that, a slow and failing host is given up."""
 
 
 @dataclass(slots=True)
 class Job:
-    """One URL to ask for, and every picture that waits for the answer."""
+    """One URL to request, and all images that use it."""
 
     url: str
-    pictures: list[Picture] = field(default_factory=list)
+    images: list[ProductImage] = field(default_factory=list)
     steps: set[Step] = field(default_factory=set)
 
     @property
     def conditions(self) -> Mapping[str, str]:
-        """Validators to send: those of the pictures, where all have the same."""
+        """Validators to send: those of the images, if all have the same."""
         if self.steps != {Step.CONFIRM}:
             return {}
-        first, *others = (conditions(picture.before) for picture in self.pictures)
+        first, *others = (conditions(image.before) for image in self.images)
         return first if all(other == first for other in others) else {}
 
 
 @dataclass(slots=True)
 class Host:
-    """The jobs of one host, and whether it is worth asking on."""
+    """The jobs of one host, and the error for which it was given up."""
 
     jobs: deque[Job] = field(default_factory=deque)
     given_up: WebError | None = None
     _failures_in_a_row: int = 0
     _lost_s: float = 0.0
 
-    def note(self, answer: Bytes | WebError, *, seconds: float) -> None:
-        """Learn from an answer and how long it took; a refusal of one picture (404) shows that the host is well."""
-        if not isinstance(answer, WebError) or not is_transient(answer):
+    def record(self, reply: Bytes | WebError, *, seconds: float) -> None:
+        """Record a reply and how long it took; a refusal of one image (404) shows that the host works."""
+        if not isinstance(reply, WebError) or not is_transient(reply):
             self._failures_in_a_row = 0
             return
         self._failures_in_a_row += 1
         self._lost_s += seconds
-        long_pause = answer.retry_after_s is not None and answer.retry_after_s > LONGEST_PAUSE_S
-        if long_pause or self._failures_in_a_row >= GIVEN_UP_AFTER or self._lost_s >= LOST_AT_MOST_S:
-            self.given_up = answer
+        long_pause = reply.retry_after_s is not None and reply.retry_after_s > LONGEST_PAUSE_S
+        if long_pause or self._failures_in_a_row >= GIVEN_UP_AFTER or self._lost_s >= MAX_LOST_S:
+            self.given_up = reply
 
 
 def by_host(jobs: Mapping[str, Job]) -> list[Host]:
-    """Sort jobs by the host of their URL, the host with most to do first; URLs that are none share one without a name."""
+    """Group jobs by the host of their URL, the host with the most jobs first; invalid URLs share a group without a name."""
     hosts: dict[str, Host] = {}
     for url, job in jobs.items():
         try:

@@ -1,6 +1,6 @@
-"""What there is to know of a picture: its measurements, and the pixels the model sees.
+"""An image's measurements, and its pixels for the model.
 
-Runs in a worker's process (``worker``), for its input is a stranger's; imports nothing heavy, so
+Runs in a worker process (``worker``), because its input is a stranger's; imports nothing heavy, so
 that a worker starts in a fraction of a second.
 """
 
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MEASURED_WITH = 1
-"""Version of the measurements; a higher one measures everything again."""
+"""Version of the measurements; raising it measures every image again."""
 
 SHARPNESS_SIDE_PX = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one decode tells.
+    """The findings of one decode.
 
     Attributes:
-        width, height: pixels, after EXIF orientation; 0 where the header could not be read.
-        sharpness: None where it was not asked for, or there is nothing to measure.
-        problem: why no picture could be made of the bytes.
+        width: pixels, after EXIF orientation; 0 if the header cannot be read.
+        height: pixels, after EXIF orientation; 0 if the header cannot be read.
+        image_format: in Pillow's names, or a known format outside the list; empty if unknown.
+        animated: whether more frames follow the first one.
+        transparent: whether some pixel is not opaque.
+        sharpness: None if it was not measured.
+        problem: why the bytes cannot be decoded; None if they can.
+        problem_detail: the figures or the error of ``problem``.
     """
 
     width: int
@@ -46,7 +51,7 @@ class Findings:
 def measure(data: bytes, *, max_pixels: int) -> tuple[Findings, np.ndarray | None]:
     """Decode once, and return the measurements and the model's pixels, ``uint8[224, 224, 3]``.
 
-    The pixels are None for what cannot be decoded.
+    The pixels are None if the bytes cannot be decoded.
     """
     try:
         decoded = decode(data, max_pixels=max_pixels)
@@ -56,7 +61,7 @@ def measure(data: bytes, *, max_pixels: int) -> tuple[Findings, np.ndarray | Non
 
 
 def found_of(decoded: Decoded, *, sharpness: float | None = None) -> Findings:
-    """Return what a decoded picture tells."""
+    """Return the findings of a decoded image."""
     return Findings(
         width=decoded.width,
         height=decoded.height,
@@ -68,7 +73,7 @@ def found_of(decoded: Decoded, *, sharpness: float | None = None) -> Findings:
 
 
 def found_unreadable(error: UnreadableImage) -> Findings:
-    """Return what a refusal tells."""
+    """Return the findings of bytes that cannot be decoded."""
     return Findings(
         width=error.width,
         height=error.height,
@@ -79,10 +84,10 @@ def found_unreadable(error: UnreadableImage) -> Findings:
 
 
 def sharpness(image: Image.Image) -> float:
-    """Variance of the Laplacian of the grey picture, its longer side brought to at most 500 px.
+    """Return the variance of the Laplacian of the grey image, its longer side scaled to at most 500 px.
 
-    The 4-neighbour kernel with a reflected border (101): the figure that
-    ``cv2.Laplacian(grey, cv2.CV_64F).var()`` gives, without OpenCV. Pech-Pacheco et al., "Diatom
+    The kernel has 4 neighbours and the border is reflected (101): the same figure as
+    ``cv2.Laplacian(grey, cv2.CV_64F).var()``, without OpenCV. Pech-Pacheco et al., "Diatom
     autofocusing in brightfield microscopy", 2000.
     """
     import numpy as np

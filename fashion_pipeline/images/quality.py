@@ -1,7 +1,7 @@
-"""Is a picture good enough? Measured once per bytes, judged as often as the thresholds change.
+"""Judge whether images are good enough: bytes are measured once, and judged again when thresholds change.
 
-The one decode of a picture's life is ordered here, of a process of its own: it yields the
-measurements, and for what passes the model-ready pixels that the embeddings stage reads.
+An image is decoded once, in a separate process. The decode gives its measurements and, if it
+passes, the pixels that the embeddings stage reads.
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ CHECKPOINT_ITEMS = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeCounts:
-    """What one run of the stage did: pictures in all, decoded anew, and by verdict.
+    """What one run of the stage did.
 
     Attributes:
-        failed: their decoder hung, crashed or needed too much memory; tried again when they are due.
-        missing: their bytes are lost.
+        images: all rows.
+        decoded: images decoded in this run.
+        passed: images that passed the thresholds.
+        rejected: images that did not.
+        failed: images whose decoder hung, crashed or exceeded its memory limit; retried when due.
+        missing: images whose stored bytes are lost.
     """
 
-    pictures: int = 0
+    images: int = 0
     decoded: int = 0
     passed: int = 0
     rejected: int = 0
@@ -50,8 +54,27 @@ class JudgeCounts:
     missing: int = 0
 
 
+def _never(_: Collection[str]) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeStorage:
+    """Where the stage reads bytes and writes pixels.
+
+    Attributes:
+        blobs: the images' bytes.
+        pixels: takes the model's pixels of images that pass.
+        embedded: returns which of some digests have a vector already, so that they need no pixels.
+    """
+
+    blobs: Blobs
+    pixels: Pixels
+    embedded: Callable[[Collection[str]], Iterable[str]] = _never
+
+
 def measured(sha256: str, size_bytes: int, found: Findings) -> JudgedImage:
-    """Return the row of some bytes; its outcome speaks of decoding only, and ``judge`` gives the verdict."""
+    """Return the row of some bytes; its outcome covers decoding only, ``judge`` gives the verdict."""
     problem, detail = found.problem, found.problem_detail
     return JudgedImage(
         sha256=sha256,
@@ -70,22 +93,23 @@ def measured(sha256: str, size_bytes: int, found: Findings) -> JudgedImage:
 
 
 def render_blob(data: bytes, *, max_pixels: int) -> np.ndarray:
-    """Return the model's pixels of stored bytes, ``uint8[224, 224, 3]``, where the cache has none.
+    """Return the model's pixels of stored bytes, ``uint8[224, 224, 3]``, for images that the cache lacks.
 
     Raises:
-        UnreadableImage: they cannot be decoded, or (DecoderFailed) not for the moment.
+        UnreadableImage: the bytes cannot be decoded.
+        DecoderFailed: the decoder failed; it may be retried.
     """
     return decoders().render(data, max_pixels=max_pixels)
 
 
 def judge(measured: JudgedImage, quality: Quality) -> Outcome:
-    """Compare measurements with thresholds; every check that fails is named, with its figures."""
+    """Compare measurements with the thresholds; the outcome lists every failed check with its figures."""
     found: list[tuple[Reason, str]] = []
     if measured.problem is not None:
         found.append((Reason(measured.problem), measured.problem_detail))
     elif measured.width * measured.height > quality.max_pixels:
         size = f"{measured.width} x {measured.height} pixels"
-        found.append((Reason.TOO_MANY_PIXELS, f"{size}, at most {quality.max_pixels:,} are allowed"))
+        found.append((Reason.TOO_MANY_PIXELS, f"{size}, the limit is {quality.max_pixels:,}"))
     side = min(measured.width, measured.height)
     if 0 < side < quality.min_side_px:
         found.append((Reason.TOO_SMALL, f"shorter side {side} px, at least {quality.min_side_px} are needed"))
@@ -105,140 +129,155 @@ def judge(measured: JudgedImage, quality: Quality) -> Outcome:
 
 def judge_images(
     *,
-    shas: Iterable[str],
+    histories: Iterable[Sequence[str]],
     previous: Table[JudgedImage] | None,
-    blobs: Blobs,
-    pixels: Pixels,
+    storage: JudgeStorage,
     quality: Quality,
     clock: Clock,
-    histories: Iterable[Sequence[str]] = (),
     decode_with: Decoders | None = None,
-    workers: int | None = None,
-    embedded: Callable[[Collection[str]], Iterable[str]] = lambda _: (),
     checkpoint: Callable[[Table[JudgedImage]], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Table[JudgedImage], JudgeCounts]:
-    """Judge the bytes behind a store's pictures; only what was never measured is decoded.
+    """Judge the bytes of a store's images; only bytes that were never measured are decoded.
 
     Args:
-        shas: digests of the bytes to judge; the table returned has these rows, and those of
-            the bytes that stand in for one of them.
-        previous: measurements so far.
-        blobs: where the bytes are.
-        pixels: where the model's pixels go, for what passes and is not embedded.
+        histories: for each image the digest of its bytes, then those of its earlier bytes, newest
+            first (``FetchedImage.history``). Earlier bytes are judged only while newer ones cannot be.
+        previous: the stage's last table.
+        storage: where bytes are read and pixels written.
         quality: the store's thresholds.
-        clock: for checkpoints, and for when a failure is tried again.
-        histories: what a picture shows and what it showed before, newest first: while bytes cannot be
-            judged for the moment, those before them are.
+        clock: times checkpoints, and decides whether a failure is due for a retry.
         decode_with: decoders other than this process's own.
-        workers: pictures decoded at once; by default as many as there are cores and memory for.
-        embedded: returns, of some bytes that are about to be decoded, those that need no pixels any more.
-        checkpoint: called now and then with all rows known so far.
-        progress: called with the number of pictures done, and in all.
+        checkpoint: called from time to time with all rows so far.
+        progress: called with (images done, all images).
+
+    Returns:
+        A row for each image's bytes, and for the earlier bytes that stand in for them.
 
     Raises:
-        DecoderUnavailable: no process that decodes can be started.
+        DecoderUnavailable: no decoder process can be started.
     """
-    kept = [tuple(history) for history in histories]
-    workers = workers or workers_for(memory_bound(quality.max_pixels))
-    wanted = list(dict.fromkeys(shas))
+    known = [tuple(history) for history in histories if history]
+    current = list(dict.fromkeys(history[0] for history in known))
     judging = _Judging(
         rows={row.sha256: row for row in previous.rows} if previous is not None else {},
-        blobs=blobs,
-        pixels=pixels,
+        storage=storage,
         quality=quality,
         clock=clock,
         decoders=decode_with or decoders(),
-        places=BoundedSemaphore(workers),
-        embedded=set(),
     )
-    unmeasured = [sha for sha in wanted if not judging.is_known(sha)]
-    judging.embedded.update(embedded(unmeasured))
-    done, saved, saved_at = len(wanted) - len(unmeasured), 0, clock.now()
-    for decoded, row in enumerate(_in_threads(judging.measure, unmeasured, threads=workers + 1), 1):
-        judging.rows[row.sha256] = row
-        progress(done + decoded, len(wanted))
-        if decoded - saved >= CHECKPOINT_ITEMS or clock.now() - saved_at >= CHECKPOINT_EVERY:
-            checkpoint(judging.table([*wanted, *chain.from_iterable(kept)]))
-            saved, saved_at = decoded, clock.now()
-    decoded, shown, settled = len(unmeasured), wanted.copy(), set(wanted)
-    for history in kept:
-        for sha in history:
-            if sha not in settled and not judging.is_known(sha):
-                judging.embedded.update(embedded([sha]))
-                judging.rows[sha] = judging.measure(sha)
-                decoded += 1
-            settled.add(sha)
-            shown.append(sha)
-            if not judging.rows[sha].undecided:
-                break
-    table = judging.table(shown)
+    everything = [*current, *chain.from_iterable(known)]
+    judging.judge(current, checkpoint=lambda: checkpoint(judging.table(everything)), progress=progress)
+    stand_ins = [sha256 for history in known for sha256 in judging.stand_ins(history)]
+    table = judging.table([*current, *stand_ins])
+    return table, _count(table, decoded=judging.decoded)
+
+
+def _count(table: Table[JudgedImage], *, decoded: int) -> JudgeCounts:
     missing = sum(row.problem == Reason.BLOB_MISSING for row in table.rows)
-    found = Counter(row.outcome.status for row in table.rows)
-    return table, JudgeCounts(
-        pictures=len(table.rows),
-        decoded=decoded - missing,
-        passed=found[Status.OK],
-        rejected=found[Status.REJECTED],
-        failed=found[Status.FAILED] - missing,
+    statuses = Counter(row.outcome.status for row in table.rows)
+    return JudgeCounts(
+        images=len(table.rows),
+        decoded=decoded - missing,  # lost bytes are tried in every run
+        passed=statuses[Status.OK],
+        rejected=statuses[Status.REJECTED],
+        failed=statuses[Status.FAILED] - missing,
         missing=missing,
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Judging:
-    """One run of the stage: what it works with, and its rows so far."""
+    """One run of the stage: its inputs, its rows so far, and the number of images decoded."""
 
-    rows: dict[str, JudgedImage]
-    blobs: Blobs
-    pixels: Pixels
-    quality: Quality
-    clock: Clock
-    decoders: Decoders
-    places: BoundedSemaphore
-    embedded: set[str]
+    def __init__(
+        self,
+        *,
+        rows: dict[str, JudgedImage],
+        storage: JudgeStorage,
+        quality: Quality,
+        clock: Clock,
+        decoders: Decoders,
+    ) -> None:
+        self.rows = rows
+        self.decoded = 0
+        self._storage = storage
+        self._quality = quality
+        self._clock = clock
+        self._decoders = decoders
+        self._workers = min(decoders.count, workers_for(memory_bound(quality.max_pixels)))
+        self._slots = BoundedSemaphore(self._workers)
+        self._embedded: set[str] = set()
+        self._settled: set[str] = set()
 
-    def table(self, shas: Iterable[str]) -> Table[JudgedImage]:
-        """Return the rows known of some bytes, each once."""
-        return Table(tuple(self.rows[sha] for sha in dict.fromkeys(shas) if sha in self.rows))
+    def table(self, sha256s: Iterable[str]) -> Table[JudgedImage]:
+        """Return the known rows of some digests, each once."""
+        return Table(tuple(self.rows[sha256] for sha256 in dict.fromkeys(sha256s) if sha256 in self.rows))
 
-    def is_known(self, sha: str) -> bool:
-        """Whether a row needs no decoding; its verdict is then that of the present thresholds."""
-        row = self.rows.get(sha)
-        if row is None or _needs_measuring(row, self.quality, self.clock.now()):
+    def judge(
+        self, sha256s: Sequence[str], *, checkpoint: Callable[[], None], progress: Callable[[int, int], None]
+    ) -> None:
+        """Give every digest a row of this run, with several decoders at work."""
+        unmeasured = [sha256 for sha256 in sha256s if not self._is_known(sha256)]
+        self._embedded.update(self._storage.embedded(unmeasured))
+        self._settled.update(sha256s)
+        saved, saved_at = 0, self._clock.now()
+        for row in _in_threads(self._measure, unmeasured, threads=self._workers + 1):
+            self.rows[row.sha256] = row
+            self.decoded += 1
+            progress(len(sha256s) - len(unmeasured) + self.decoded, len(sha256s))
+            if self.decoded - saved >= CHECKPOINT_ITEMS or self._clock.now() - saved_at >= CHECKPOINT_EVERY:
+                checkpoint()
+                saved, saved_at = self.decoded, self._clock.now()
+
+    def stand_ins(self, history: Sequence[str]) -> Iterator[str]:
+        """Yield the digests of a history up to the newest one with a verdict, and judge those that need it."""
+        for sha256 in history:
+            if sha256 not in self._settled and not self._is_known(sha256):
+                self._embedded.update(self._storage.embedded([sha256]))
+                self.rows[sha256] = self._measure(sha256)
+                self.decoded += 1
+            self._settled.add(sha256)
+            yield sha256
+            if not self.rows[sha256].undecided:
+                return
+
+    def _is_known(self, sha256: str) -> bool:
+        """Whether a row needs no decoding; if so, judge it by the current thresholds."""
+        row = self.rows.get(sha256)
+        if row is None or _needs_measuring(row, self._quality, self._clock.now()):
             return False
         if row.outcome.status is not Status.FAILED:
-            self.rows[sha] = replace(row, outcome=judge(row, self.quality))
+            self.rows[sha256] = replace(row, outcome=judge(row, self._quality))
         return True
 
-    def measure(self, sha: str) -> JudgedImage:
-        """Have a picture decoded and measured, and judge it; its pixels go where they will be read."""
+    def _measure(self, sha256: str) -> JudgedImage:
+        """Decode, measure and judge an image; store its pixels if the embeddings stage will read them."""
         try:
-            data = self.blobs.get(sha)
+            data = self._storage.blobs.get(sha256)
         except (FileNotFoundError, DamagedFile) as error:
             name = type(error).__name__
-            detail = f"the stored bytes cannot be read ({name}); the next run of fetched_images gets them again"
-            return self._failed(sha, 0, Reason.BLOB_MISSING, detail)
+            detail = f"the stored bytes cannot be read ({name}); the next run of fetched_images fetches them again"
+            return self._failed(sha256, 0, Reason.BLOB_MISSING, detail)
         try:
-            with self.places:
-                found, picture = self.decoders.measure(data, max_pixels=self.quality.max_pixels)
+            with self._slots:
+                found, pixels = self._decoders.measure(data, max_pixels=self._quality.max_pixels)
         except DecoderFailed as error:
-            return self._failed(sha, len(data), error.reason, str(error))
-        row = measured(sha, len(data), found)
-        row = replace(row, outcome=judge(row, self.quality))
-        if row.outcome.ok and picture is not None and sha not in self.embedded:
-            self.pixels.put(sha, picture)
+            return self._failed(sha256, len(data), error.reason, str(error))
+        row = measured(sha256, len(data), found)
+        row = replace(row, outcome=judge(row, self._quality))
+        if row.outcome.ok and pixels is not None and sha256 not in self._embedded:
+            self._storage.pixels.put(sha256, pixels)
         return row
 
-    def _failed(self, sha: str, size_bytes: int, reason: Reason, detail: str) -> JudgedImage:
-        before = self.rows.get(sha)
-        row = measured(sha, size_bytes, Findings(0, 0, "", problem=reason, problem_detail=detail))
-        outcome = failed(reason, detail=detail, before=before.outcome if before else None, now=self.clock.now())
+    def _failed(self, sha256: str, size_bytes: int, reason: Reason, detail: str) -> JudgedImage:
+        before = self.rows.get(sha256)
+        row = measured(sha256, size_bytes, Findings(0, 0, "", problem=reason, problem_detail=detail))
+        outcome = failed(reason, detail=detail, before=before.outcome if before else None, now=self._clock.now())
         return replace(row, outcome=outcome)
 
 
 def _needs_measuring(row: JudgedImage, quality: Quality, now: datetime) -> bool:
-    """Whether a row holds no measurements and may be tried, an older version's, or stopped at a cap since raised."""
+    """Whether to measure: never done or done by another version, a retry is due, or the pixel cap was raised."""
     if row.measured_with != MEASURED_WITH or row.problem == Reason.BLOB_MISSING:
         return True
     if row.outcome.status is Status.FAILED:
@@ -247,9 +286,9 @@ def _needs_measuring(row: JudgedImage, quality: Quality, now: datetime) -> bool:
 
 
 def _in_threads(work: Callable[[str], JudgedImage], items: Iterable[str], *, threads: int) -> Iterator[JudgedImage]:
-    """Yield results in order, with a few pictures per thread in memory at once.
+    """Yield results in order, with a few images per thread in memory at a time.
 
-    One thread more than there are workers has the next picture's bytes ready when a worker is.
+    With one thread more than workers, the next image's bytes are ready when a worker is.
     """
     with ThreadPoolExecutor(threads, "decode") as pool:
         running: deque[Future[JudgedImage]] = deque()

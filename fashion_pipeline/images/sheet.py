@@ -1,4 +1,4 @@
-"""A contact sheet: many stored pictures at a glance, small enough to lie in a materialization's metadata."""
+"""A contact sheet: many stored images at a glance, small enough for a materialization's metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-PICTURES = 24
+IMAGES = 24
 COLUMNS = 8
 SIDE_PX = 128
 MAX_BYTES = 100_000
@@ -32,7 +32,7 @@ _FRAME_PX = 4
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of a sheet: its bytes (None where they are lost), and whether it was refused."""
+    """One image of a sheet: its bytes (None if they are lost), and whether it was refused."""
 
     data: bytes | None
     refused: bool = False
@@ -46,58 +46,61 @@ def contact_sheet(
     side_px: int = SIDE_PX,
     max_bytes: int = MAX_BYTES,
 ) -> bytes:
-    """Return a JPEG of at most ``max_bytes`` with the pictures in rows, in their order.
+    """Return a JPEG of at most ``max_bytes`` that shows the images in rows, in order.
 
-    Bytes that cannot be decoded are a grey tile; a refused picture has a red frame.
+    An image that cannot be decoded is a grey tile; a refused image has a red frame.
 
     Args:
-        max_pixels: larger pictures are not decoded (``quality.max_pixels``).
-        columns: pictures in a row.
-        side_px: of the square that each picture is fitted into.
+        tiles: the images, in order.
+        max_pixels: larger images are not decoded (``quality.max_pixels``).
+        columns: images per row.
+        side_px: side of the square that each image is fitted into.
+        max_bytes: the largest size of the JPEG.
 
     Raises:
-        ValueError: there are no tiles, or ``max_bytes`` holds no picture at all.
+        ValueError: there are no tiles, or ``max_bytes`` is too small for any image.
     """
     from PIL import Image
 
     drawn = [_draw(tile, side_px, max_pixels) for tile in tiles]
     if not drawn:
-        msg = "a contact sheet needs at least one picture"
+        msg = "a contact sheet needs at least one image"
         raise ValueError(msg)
     columns = min(columns, len(drawn))
     rows = -(-len(drawn) // columns)
     step = side_px + _GAP_PX
     sheet = Image.new("RGB", (columns * step + _GAP_PX, rows * step + _GAP_PX), _PAPER)
-    for number, picture in enumerate(drawn):
+    for number, image in enumerate(drawn):
         row, column = divmod(number, columns)
-        sheet.paste(picture, (_GAP_PX + column * step, _GAP_PX + row * step))
+        sheet.paste(image, (_GAP_PX + column * step, _GAP_PX + row * step))
     return encode_within(sheet, "JPEG", max_bytes=max_bytes)
 
 
 def sheet_markdown(
-    pictures: Sequence[tuple[str, bool]],
+    images: Sequence[tuple[str, bool]],
     *,
     blobs: Blobs,
     max_pixels: int,
-    count: int = PICTURES,
+    count: int = IMAGES,
     max_bytes: int = MAX_BYTES,
 ) -> str:
-    """Return Markdown of at most ``max_bytes`` that shows a sample of stored pictures.
+    """Return Markdown of at most ``max_bytes`` that shows a sample of stored images.
 
-    The sample shows refused pictures first, up to half of it, each kind spread evenly. The same
-    pictures give the same text.
+    Refused images come first and fill up to half of the sample; both kinds are sampled evenly. The
+    same images give the same text.
 
     Args:
-        pictures: digest of the bytes, and whether the picture was refused.
-        count: pictures on the sheet.
+        images: digest of the bytes, and whether the image was refused.
+        blobs: stores the bytes.
+        max_pixels: larger images are not decoded.
+        count: images on the sheet.
+        max_bytes: the largest size of the Markdown.
     """
-    chosen = _sample(dict(pictures), count)
+    chosen = _sample(dict(images), count)
     if not chosen:
-        return "No pictures."
+        return "No images."
     refused = sum(is_refused for _, is_refused in chosen)
-    words = f"{len(chosen)} of {len(dict(pictures)):,} pictures" + (
-        f"; red frame: refused ({refused})" if refused else ""
-    )
+    words = f"{len(chosen)} of {len(dict(images)):,} images" + (f"; red frame: refused ({refused})" if refused else "")
     before, after = f"![{words}](data:image/jpeg;base64,", f")\n\n{words}"
     room = (max_bytes - len(before) - len(after)) // 4 * 3
     tiles = (Tile(_read(blobs, sha256), is_refused) for sha256, is_refused in chosen)
@@ -106,19 +109,21 @@ def sheet_markdown(
 
 
 def spread(items: Sequence[Item], count: int, *, phase: float = 0.5) -> list[Item]:
-    """Return ``count`` items at even distances, or all where there are no more.
+    """Return ``count`` items at even distances, or all if there are no more.
 
     Args:
-        phase: where in its stretch each is taken, from 0 up to, not including, 1.
+        items: the items to choose from.
+        count: the number to return.
+        phase: where in its interval each item is taken: 0 is the start, values below 1 are further on.
     """
     if len(items) <= count:
         return list(items)
     return [items[int((index + phase) * len(items) / count)] for index in range(count)]
 
 
-def _sample(pictures: dict[str, bool], count: int) -> list[tuple[str, bool]]:
-    refused = [sha256 for sha256, is_refused in pictures.items() if is_refused]
-    passed = [sha256 for sha256, is_refused in pictures.items() if not is_refused]
+def _sample(images: dict[str, bool], count: int) -> list[tuple[str, bool]]:
+    refused = [sha256 for sha256, is_refused in images.items() if is_refused]
+    passed = [sha256 for sha256, is_refused in images.items() if not is_refused]
     shown = spread(refused, max(count // 2, count - len(passed)))
     chosen = [
         *((sha256, True) for sha256 in shown),
@@ -140,12 +145,12 @@ def _draw(tile: Tile, side_px: int, max_pixels: int) -> Image.Image:
     square = Image.new("RGB", (side_px, side_px), _GREY)
     if tile.data is not None:
         try:
-            picture = decoders().shrink(tile.data, side_px=side_px, max_pixels=max_pixels).image
+            image = decoders().shrink(tile.data, side_px=side_px, max_pixels=max_pixels).image
         except UnreadableImage:
-            pass  # the square stays grey: that it cannot be shown is what there is to show
+            pass  # the square stays grey
         else:
             square.paste(_PAPER, (0, 0, side_px, side_px))
-            square.paste(picture, ((side_px - picture.width) // 2, (side_px - picture.height) // 2))
+            square.paste(image, ((side_px - image.width) // 2, (side_px - image.height) // 2))
     if tile.refused:
         ImageDraw.Draw(square).rectangle((0, 0, side_px - 1, side_px - 1), outline=_REFUSED, width=_FRAME_PX)
     return square

@@ -1,4 +1,4 @@
-"""Small pictures of stored bytes, for people to look at: never the stranger's own file."""
+"""Small re-encoded images for people to look at; a stranger's own file is never shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUALITIES = (78, 62, 45, 28, 12)
 
 
 def shrink(image: Image.Image, side_px: int) -> Image.Image:
-    """Return a copy that fits into a square of ``side_px``; a smaller picture keeps its size."""
+    """Return a copy that fits into a square of ``side_px``; a smaller image keeps its size."""
     from PIL import Image
 
     small = image.copy()
@@ -21,10 +21,10 @@ def shrink(image: Image.Image, side_px: int) -> Image.Image:
 
 
 def encode_within(image: Image.Image, image_format: str, *, max_bytes: int) -> bytes:
-    """Return a WEBP or JPEG file of at most ``max_bytes``: coarser first, then of half the size.
+    """Return a WEBP or JPEG file of at most ``max_bytes``: first by lower quality, then by half the size.
 
     Raises:
-        ValueError: not even a few pixels fit.
+        ValueError: not even a few pixels fit into ``max_bytes``.
     """
     while min(image.size) >= 1:
         for quality in _QUALITIES:
@@ -35,5 +35,5 @@ def encode_within(image: Image.Image, image_format: str, *, max_bytes: int) -> b
         if max(image.size) <= 4:
             break
         image = shrink(image, max(image.size) // 2)
-    msg = f"no {image_format} picture fits into {max_bytes} bytes"
+    msg = f"no {image_format} image fits into {max_bytes} bytes"
     raise ValueError(msg)

@@ -1,12 +1,12 @@
-"""A process that decodes one stranger's picture after another, and dies of a bad one alone.
+"""A process that decodes strangers' images one by one; a bad image ends only this process.
 
 ``python -m fashion_pipeline.images.worker FD`` serves the socket FD: a task (JSON) and a file's
-bytes in, findings (JSON) and pixels out. Nothing that comes from here is ever unpickled: a process
-that a picture has taken over can send its parent numbers and pixels, and nothing that runs.
+bytes in, findings (JSON) and pixels out. Its replies are never unpickled: a process
+that an image has taken over can send its parent numbers and pixels, but no code.
 
-It is held to its bounds by the kernel, whatever a decoder is up to: SIGALRM ends it at a task's
-deadline, RLIMIT_AS bounds its memory, and it writes neither a core nor a file. It leaves by itself
-when its parent has gone, however the parent went, and when it has had nothing to do for a while.
+The kernel enforces its limits, whatever a decoder does: SIGALRM ends it at a task's deadline,
+RLIMIT_AS limits its memory, and it can write neither a core dump nor a file. It exits when its
+parent has ended for any reason, and when it has been idle for a while.
 """
 
 from __future__ import annotations
@@ -32,24 +32,27 @@ from fashion_pipeline.images.thumbnail import shrink
 from fashion_pipeline.outcomes import Reason
 
 IDLE_S = 10.0
-"""How long a worker waits for a task before it leaves."""
+"""How long a worker waits for a task before it exits."""
 
 NO_MEMORY = 70
-"""Exit status of a worker whose picture did not fit into its memory."""
+"""Exit status of a worker that ran out of memory."""
 
 _PROCESS_BYTES = 256 * 1024 * 1024
 _BYTES_PER_PIXEL = 24
-_BYTES_PER_PIXEL_AT_ONCE = 8
+_LARGEST_ALLOCATION_PER_PIXEL = 8
 _LOG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to make of some bytes.
+    """What to do with some bytes.
 
     Attributes:
         do: ``measure`` (findings, and the model's pixels), ``render`` (the model's pixels only),
             ``shrink`` (RGB pixels that fit into a square of ``side_px``).
+        max_pixels: larger images are refused.
+        deadline_s: after this the kernel ends the process.
+        side_px: for ``shrink`` only.
     """
 
     do: Literal["measure", "render", "shrink"]
@@ -60,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Findings, and the size of the RGB pixels that follow them: (0, 0) where there are none."""
+    """Findings, and the size of the RGB pixels that follow; (0, 0) if there are none."""
 
     findings: Findings
     pixels_size: tuple[int, int] = (0, 0)
@@ -70,10 +73,10 @@ Work = Callable[[Task, bytes], tuple[Answer, bytes]]
 
 
 def memory_bound(max_pixels: int) -> int:
-    """Return the most bytes of memory that a worker may use, for pictures of at most so many pixels.
+    """Return the memory limit of a worker in bytes, for images of at most ``max_pixels``.
 
-    The hungriest decoder (a WebP's, with transparency and a colour profile) was measured at 20
-    bytes for a pixel.
+    The most demanding decoder (WebP with transparency and a colour profile) was measured at 20
+    bytes per pixel.
     """
     return _PROCESS_BYTES + _BYTES_PER_PIXEL * max_pixels
 
@@ -97,13 +100,13 @@ def answer(task: Task, data: bytes) -> tuple[Answer, bytes]:
 
 
 def serve(connection: Connection, work: Work = answer) -> None:
-    """Do tasks until there are none, or one is this process's end."""
+    """Do tasks until there are no more, or until one ends this process."""
     _load_decoders()
-    _bound_process()
+    _limit_process()
     connection.send_bytes(b"ready")
     while connection.poll(IDLE_S):
         task, data = Task(**json.loads(connection.recv_bytes())), connection.recv_bytes()
-        _bound_memory(memory_bound(task.max_pixels))
+        _limit_memory(memory_bound(task.max_pixels))
         signal.setitimer(signal.ITIMER_REAL, task.deadline_s)
         try:
             found, pixels = work(task, data)
@@ -118,41 +121,44 @@ def serve(connection: Connection, work: Work = answer) -> None:
 
 def main(work: Work = answer) -> None:
     """Serve the socket that the command line names."""
-    for asked in (signal.SIGINT, signal.SIGTERM):  # of the whole group: for the parent, which then closes the socket
-        signal.signal(asked, signal.SIG_IGN)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # sent to the whole process group; the parent handles them and closes the socket
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    warnings.simplefilter("ignore")  # Pillow's, of damaged metadata: nobody reads them here
+    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which nobody would read
     with contextlib.suppress(EOFError, ConnectionError):
         serve(Connection(int(sys.argv[1])), work)
 
 
 def _load_decoders() -> None:
-    """Import what pictures need, before the bounds hold and the first deadline runs."""
+    """Import the decoders before the limits apply and the first deadline runs."""
     import numpy as np  # noqa: F401
     from PIL import AvifImagePlugin, Image, ImageCms, MpoImagePlugin, WebPImagePlugin  # noqa: F401
 
     Image.preinit()
 
 
-def _bound_process() -> None:
+def _limit_process() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_LOG_BYTES, _LOG_BYTES))
-    with contextlib.suppress(OSError):  # where there is no room for all, the kernel is to take this one
+    with contextlib.suppress(OSError):  # if memory runs out, the kernel should kill this process first
         Path("/proc/self/oom_score_adj").write_text("900")
 
 
 def _was_short_of_memory(max_pixels: int) -> bool:
-    """Whether an allocation may have failed: the decoders of WebP, AVIF and some JPEGs call that damage.
+    """Whether an allocation may have failed: the decoders of WebP, AVIF and some JPEGs report that as damage.
 
-    A process that had much memory for an earlier picture may be wrong about this one; a fresh one is asked then.
+    A process that used much memory for an earlier image may be wrong; a fresh process then tries again.
     """
     status = Path("/proc/self/status")
     peak = re.search(r"VmPeak:\s+(\d+) kB", status.read_text()) if status.exists() else None
     bound = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return peak is not None and int(peak[1]) * 1024 + _BYTES_PER_PIXEL_AT_ONCE * max_pixels > bound
+    return peak is not None and int(peak[1]) * 1024 + _LARGEST_ALLOCATION_PER_PIXEL * max_pixels > bound
 
 
-def _bound_memory(size: int) -> None:
+def _limit_memory(size: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
 

@@ -1,8 +1,8 @@
-"""Decoders in processes of their own: what hangs, crashes or eats memory takes one picture with it.
+"""Decoders in separate processes: a hang, a crash or a lack of memory costs one image only.
 
-The only way from a stranger's bytes to pixels that a run may take. Each worker (``worker``) talks
-to this process over a socket of its own, so the end of one disturbs no other; it knows nothing of
-the run's environment, and starts when the first picture comes.
+A run decodes strangers' bytes here and nowhere else. Each worker (``worker``) has its own socket to
+this process, so the end of one does not affect the others. It does not get the run's environment,
+and starts when the first image arrives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DEADLINE_S = 30.0
-"""For one picture; the largest that is allowed takes two or three seconds."""
+"""For one image; the largest allowed image takes two or three seconds."""
 
 _PROGRAM = ("-m", "fashion_pipeline.images.worker")
 _START_S = 120.0
@@ -45,22 +45,23 @@ _PIXELS_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A small RGB copy of a picture, and what the original is."""
+    """A small RGB copy of an image, and the findings of the original."""
 
     image: Image.Image
     original: Findings
 
 
 class Decoders:
-    """Up to ``count`` workers, each started when it is needed and then used again. For any number of threads.
+    """Up to ``count`` workers, each started when it is first needed and then reused. Thread-safe.
 
     Args:
-        count: workers at once.
-        deadline_s: for one picture.
-        program: what a worker runs, after Python and its options; the socket's number is appended.
+        count: the most workers at one time.
+        deadline_s: for one image.
+        program: the worker's command line after Python and its options; the socket's number is appended.
     """
 
     def __init__(self, count: int, *, deadline_s: float = DEADLINE_S, program: Sequence[str] = _PROGRAM) -> None:
+        self.count = count
         self.deadline_s = deadline_s
         self._program = tuple(program)
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
@@ -71,8 +72,8 @@ class Decoders:
         """Do what ``measure.measure`` does, in a worker.
 
         Raises:
-            DecoderFailed: the decoder hung, crashed or needed too much memory.
-            DecoderUnavailable: workers cannot be started here.
+            DecoderFailed: the decoder hung, crashed or exceeded its memory limit.
+            DecoderUnavailable: no worker can be started.
         """
         reply, pixels = self._ask(Task("measure", max_pixels, self.deadline_s), data)
         return reply.findings, None if reply.findings.problem else _array(reply, pixels)
@@ -81,9 +82,9 @@ class Decoders:
         """Return the model's pixels, ``uint8[224, 224, 3]``.
 
         Raises:
-            UnreadableImage: no picture can be made of the bytes.
-            DecoderFailed: for the moment, at least.
-            DecoderUnavailable: workers cannot be started here.
+            UnreadableImage: the bytes cannot be decoded.
+            DecoderFailed: the decoder hung, crashed or exceeded its memory limit; it may be retried.
+            DecoderUnavailable: no worker can be started.
         """
         reply, pixels = self._ask(Task("render", max_pixels, self.deadline_s), data)
         _refuse(reply.findings)
@@ -98,7 +99,7 @@ class Decoders:
         return Shrunk(Image.frombytes("RGB", reply.pixels_size, pixels), reply.findings)
 
     def close(self) -> None:
-        """End the workers that have nothing to do; further tasks start new ones."""
+        """End the idle workers; further tasks start new ones."""
         idle = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -109,7 +110,7 @@ class Decoders:
             self._places.put(None)
 
     def _after_fork(self) -> None:
-        """Start anew in a forked process: the workers are its parent's, and must see that one go."""
+        """Drop the workers in a forked process: they belong to its parent, and must notice when that ends."""
         places, self._places = self._places.queue, queue.LifoQueue()
         for worker in places:
             if worker is not None:
@@ -117,10 +118,10 @@ class Decoders:
             self._places.put(None)
 
     def _ask(self, task: Task, data: bytes) -> tuple[Answer, bytes]:
-        """Have a task done. What ends a worker, but for its deadline, is tried once more by a fresh one."""
+        """Do a task. If it ends the worker for any reason but the deadline, try once more with a fresh worker."""
         worker = self._places.get()
         try:
-            if worker is None or worker.has_left():
+            if worker is None or worker.has_exited():
                 worker = _Worker(self._program)
             try:
                 return worker.ask(task, data)
@@ -135,7 +136,7 @@ class Decoders:
 
 @cache
 def decoders() -> Decoders:
-    """Return this process's decoders: one for each core."""
+    """Return this process's decoders: one per core."""
     made = Decoders(cores())
     atexit.register(made.close)
     os.register_at_fork(after_in_child=made._after_fork)  # noqa: SLF001 - our own
@@ -168,18 +169,18 @@ class _Worker:
         except (EOFError, OSError):
             is_ready = False
         if not is_ready:
-            status, words = self._ended(), self._last_words()
+            status, line = self._ended(), self._last_log_line()
             self.end()
-            raise _unavailable(words or f"exit status {status}")
+            raise _unavailable(line or f"exit status {status}")
 
-    def has_left(self) -> bool:
-        """Whether the process has ended; what it leaves is cleared away."""
+    def has_exited(self) -> bool:
+        """Whether the process has ended; if so, release its resources."""
         if not self._connection.closed and (self._connection.poll(0) or self._process.poll() is not None):
             self.end()
         return self._connection.closed
 
     def ask(self, task: Task, data: bytes) -> tuple[Answer, bytes]:
-        """Have a task done, or end and say why it was not."""
+        """Do a task, or end the process and raise why it was not done."""
         try:
             self._connection.send_bytes(json.dumps(asdict(task)).encode())
             self._connection.send_bytes(data)
@@ -190,14 +191,14 @@ class _Worker:
             failure = self._failure(task)
             self.end()
             raise failure from error
-        except BaseException:  # of a task that is given up, the answer must not be taken for the next one's
+        except BaseException:  # the reply to an abandoned task must not be taken for the next one's
             self.end()
             raise
         self.end()
         raise _timeout(task)
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         if not self._connection.closed:
             self._connection.close()
             self._process.kill()
@@ -205,10 +206,10 @@ class _Worker:
             self._log.close()
 
     def disown(self) -> None:
-        """Close this process's copies of what belongs to the one it was forked from."""
+        """Close this process's copies of what belongs to its parent."""
         self._connection.close()
         self._log.close()
-        self._process.returncode = 0  # not ours to wait for
+        self._process.returncode = 0  # it is the parent's to wait for
 
     def _failure(self, task: Task) -> DecoderFailed:
         status = self._ended()
@@ -216,14 +217,14 @@ class _Worker:
             return _timeout(task)
         if status == NO_MEMORY:
             bound = memory_bound(task.max_pixels) >> 20
-            msg = f"its decoder needed more than the {bound:,} MiB that it may use; it is tried again later"
+            msg = f"the decoder exceeded its memory limit of {bound:,} MiB; it is tried again later"
             return DecoderFailed(msg, reason=Reason.DECODER_MEMORY)
         if status == -signal.SIGKILL:
-            msg = "the system ended its decoder, most likely for want of memory; it is tried again later"
+            msg = "the system killed the decoder, most likely because memory ran out; it is tried again later"
             return DecoderFailed(msg, reason=Reason.DECODER_MEMORY)
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        words = self._last_words()
-        msg = f"its decoder crashed ({how}{': ' * bool(words)}{words}); it is tried again later"
+        line = self._last_log_line()
+        msg = f"the decoder crashed ({how}{': ' * bool(line)}{line}); it is tried again later"
         return DecoderFailed(msg, reason=Reason.DECODER_CRASHED)
 
     def _ended(self) -> int:
@@ -233,22 +234,22 @@ class _Worker:
             self._process.kill()
             return self._process.wait()
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").splitlines()
         return lines[-1][:200] if lines else ""
 
 
 def _environment() -> dict[str, str]:
-    """Return what a worker needs to import its decoders, and nothing else that this process knows."""
+    """Return the environment a worker needs to import its decoders, and nothing else of this process's."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PYTHONHOME") if name in os.environ}
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "LC_ALL": "C.UTF-8",
         "OPENBLAS_NUM_THREADS": "1",
-        # Memory of one picture is kept for the next (at most 64 MiB): given back, each page of it is
-        # a fault again, a fifth of the time a picture takes.
+        # Keep the memory of one image (at most 64 MiB) for the next: page faults on returned memory
+        # would take a fifth of the time per image.
         "MALLOC_ARENA_MAX": "1",
         "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
         "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
@@ -256,7 +257,7 @@ def _environment() -> dict[str, str]:
 
 
 def _checked(task: Task, reply: bytes, pixels: bytes) -> tuple[Answer, bytes]:
-    """Return an answer that is one: the process that wrote it has read a stranger's bytes."""
+    """Validate a reply: the process that wrote it has read a stranger's bytes."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -270,7 +271,7 @@ def _checked(task: Task, reply: bytes, pixels: bytes) -> tuple[Answer, bytes]:
         if not fits or (task.do != "shrink" and width * height != side * side):
             answer = None
     if answer is None:
-        msg = "its decoder answered what is no answer; it is tried again later"
+        msg = "the decoder sent a malformed reply; it is tried again later"
         raise DecoderFailed(msg, reason=Reason.DECODER_CRASHED)
     return answer, pixels
 
@@ -294,10 +295,10 @@ def _refuse(found: Findings) -> None:
 
 
 def _timeout(task: Task) -> DecoderFailed:
-    msg = f"its decoder was not done after {task.deadline_s:g} s; it is tried again later"
+    msg = f"the decoder exceeded its time limit of {task.deadline_s:g} s; it is tried again later"
     return DecoderFailed(msg, reason=Reason.DECODER_TIMEOUT)
 
 
 def _unavailable(why: str) -> DecoderUnavailable:
-    msg = f"no process for decoding pictures can be started ({why}); see that the machine has memory and processes left"
+    msg = f"no decoder process can be started ({why}); check that the machine has free memory and processes"
     return DecoderUnavailable(msg)

@@ -1,9 +1,9 @@
-"""Which user the embedded PostgreSQL runs as, and how a child process becomes that user.
+"""The user that the embedded PostgreSQL runs as, and how a child process becomes that user.
 
-PostgreSQL refuses to run as root. Started by root it runs as ``postgres`` (or ``nobody``). Where
-that user cannot walk to the home or to the programs, because one lies under ``/root`` for
-instance, the child keeps one capability that lets it pass. The alternative, opening every parent
-directory to everybody, would show root's files to the whole machine.
+PostgreSQL refuses to run as root, so a server started by root runs as ``postgres`` (or ``nobody``).
+Where that user cannot reach the home or the programs, for instance because they lie under ``/root``,
+the child keeps the one capability that lets it through. The alternative, making every parent
+directory accessible to all, would expose root's files to the whole machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Data(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user that is not root, and the one capability its process keeps, if it needs one."""
+    """A user other than root, and the capability that its process keeps, if it needs one."""
 
     name: str
     uid: int
@@ -57,14 +57,14 @@ class Account:
 
 
 def server_account(*, enter: Iterable[Path], execute: Path) -> Account | None:
-    """Choose the user for a server started by root; None when this process is not root.
+    """Choose the user for a server started by root; None where this process is not root.
 
     Args:
-        enter: directories that the server has to reach.
-        execute: a program that it has to run.
+        enter: directories that the server must reach.
+        execute: a program that it must run.
 
     Raises:
-        SettingsError: root was not given the capabilities this takes, or there is no such user.
+        SettingsError: this root lacks the capabilities for that, or there is no such user.
     """
     if os.geteuid() != 0:
         return None
@@ -78,16 +78,16 @@ def server_account(*, enter: Iterable[Path], execute: Path) -> Account | None:
     else:
         msg = f"PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody: {advice}"
         raise SettingsError(msg)
-    held = _effective_capabilities()
-    if not {CAP_SETUID, CAP_SETGID} <= held:
-        msg = f"PostgreSQL does not run as root, and this root may not become {entry.pw_name} (no CAP_SETUID): {advice}"
+    available = _effective_capabilities()
+    if not {CAP_SETUID, CAP_SETGID} <= available:
+        msg = f"PostgreSQL does not run as root, and this root may not become {entry.pw_name} (it lacks CAP_SETUID or CAP_SETGID): {advice}"
         raise SettingsError(msg)
     needed = _capability(entry.pw_uid, entry.pw_gid, enter=enter, execute=execute)
-    if needed is not None and needed not in held:
+    if needed is not None and needed not in available:
         places = ", ".join(str(path) for path in [*enter, execute])
         msg = (
-            f"PostgreSQL runs as {entry.pw_name}, who cannot enter a directory above {places}, and this root may not "
-            f"lend it {_NAMES[needed]}: move FASHION_HOME (and the virtual environment) to where everybody may enter, "
+            f"PostgreSQL runs as {entry.pw_name}, who may not enter a directory above {places}, and this root cannot "
+            f"grant it {_NAMES[needed]}: move FASHION_HOME (and the virtual environment) to where every user may enter, "
             "or set FASHION_DATABASE_URL to a PostgreSQL server"
         )
         raise SettingsError(msg)
@@ -95,10 +95,11 @@ def server_account(*, enter: Iterable[Path], execute: Path) -> Account | None:
 
 
 def drop_privileges(account: Account | None, *, death_signal: signal.Signals) -> Callable[[], None]:
-    """Return what a forked child calls before it executes the server.
+    """Return the function that a forked child calls before it executes the server.
 
-    The child becomes ``account`` (None: stays who it is) and asks the kernel for ``death_signal``
-    when the thread that forked it dies. The order matters: a change of user clears that wish.
+    The child becomes ``account`` (None: keeps its user) and asks the kernel to send it
+    ``death_signal`` when the thread that forked it dies. The order matters: a change of user clears
+    that request.
     """
     parent = os.getpid()
 
@@ -112,14 +113,14 @@ def drop_privileges(account: Account | None, *, death_signal: signal.Signals) ->
             if account.capability is not None:
                 _keep(account.capability)
         _prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # it died before the wish was made
+        if os.getppid() != parent:  # the parent died before the request was made
             os._exit(1)
 
     return become
 
 
 def _capability(uid: int, gid: int, *, enter: Iterable[Path], execute: Path) -> int | None:
-    """Return the least capability with which a user reaches the places, or None where it needs none."""
+    """Return the weakest capability with which a user reaches the paths, or None where it needs none."""
     if not _has_bit(execute.stat(), uid, gid, stat.S_IXOTH):
         return CAP_DAC_OVERRIDE
     for path in [*enter, execute.parent]:
@@ -130,7 +131,7 @@ def _capability(uid: int, gid: int, *, enter: Iterable[Path], execute: Path) -> 
 
 
 def _has_bit(status: os.stat_result, uid: int, gid: int, other_bit: int) -> bool:
-    """Whether the permission that applies to a user holds a bit, given as the bit for others."""
+    """Whether the permission bits that apply to a user contain a bit, given as the bit for others."""
     shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
     return bool(status.st_mode & (other_bit << shift))
 
@@ -144,7 +145,7 @@ def _effective_capabilities() -> set[int]:
 
 
 def _keep(capability: int) -> None:
-    """Hold one capability, now and after ``execve`` (see ambient sets in capabilities(7))."""
+    """Keep one capability, now and after ``execve`` (see ambient sets in capabilities(7))."""
     mask = 1 << capability
     header = _Header(_CAPABILITY_VERSION_3, 0)
     data = (_Data * 2)(_Data(mask, mask, mask), _Data(0, 0, 0))

@@ -16,11 +16,31 @@ from pathlib import Path
 from typing import IO
 
 from fashion_pipeline.local.account import drop_privileges, server_account
-from fashion_pipeline.local.postgres import ANOTHER_LIVES, LOOK_S, POLL_S, RESTARTS, SOCKET_NAME, STOP_S, _environment
+
+ANOTHER_SUPERVISOR = 3
+"""Exit status of a supervisor that finds another one running."""
+
+RESTARTS = 5
+"""How often a supervisor restarts a server that dies by itself before it gives up."""
+
+STOP_S = 30.0
+"""How long a server may take to stop before it is signalled harder."""
+
+LOCK_CHECK_S = 1.0
+"""Longest time that another process holds ``supervisor.lock`` to check it."""
+
+POLL_S = 0.02
+
+SOCKET_NAME = ".s.PGSQL.5432"
+
+
+def server_environment() -> dict[str, str]:
+    """Return the environment for PostgreSQL's programs. Nothing is inherited, so no ``PG*`` variable reaches them."""
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
 class _Supervisor:
-    """Keeps one server running until its last user is gone."""
+    """Keeps one server running until its last user has ended."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -30,55 +50,55 @@ class _Supervisor:
         self.socket_directory = Path(launch["socket_directory"])
         self.account = server_account(enter=[root], execute=self.programs / "postgres")
         self.users_gone = threading.Event()
-        self.told_to_stop = False
+        self.stop_requested = False
 
     def run(self) -> None:
-        """Detach, serve, and return when nobody needs the server any more."""
+        """Detach, run the server, and return when no process uses it."""
         alive = (self.root / "supervisor.lock").open("a")
         try:
-            self._wait_for(alive, LOOK_S)  # somebody may be looking whether it is held
+            self._wait_for(alive, LOCK_CHECK_S)  # another process may be checking whether it is held
         except BlockingIOError:
-            sys.exit(ANOTHER_LIVES)
-        if os.fork():  # the lock goes with the child: when this process ends, the supervisor is known to live
+            sys.exit(ANOTHER_SUPERVISOR)
+        if os.fork():  # the child inherits the lock: once this process ends, the supervisor is known to run
             os._exit(0)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         threading.Thread(target=self._wait_for_users, daemon=True).start()
         for _ in range(RESTARTS + 1):
             server = self._serve()
-            while server.poll() is None and not self._over():
+            while server.poll() is None and not self._finished():
                 self.users_gone.wait(0.1)
-            if self._over():
+            if self._finished():
                 self._end(server)
                 break
-            self._say(f"PostgreSQL ended by itself with status {server.returncode}")
-        if self.users_gone.is_set():  # else their URLs name it
+            self._log(f"PostgreSQL ended by itself with status {server.returncode}")
+        if self.users_gone.is_set():  # otherwise the users' URLs still name it
             shutil.rmtree(self.socket_directory, ignore_errors=True)
 
-    def _over(self) -> bool:
-        return self.users_gone.is_set() or self.told_to_stop
+    def _finished(self) -> bool:
+        return self.users_gone.is_set() or self.stop_requested
 
     def _stop(self, *_: object) -> None:
-        self.told_to_stop = True
+        self.stop_requested = True
 
     def _wait_for_users(self) -> None:
-        """Hold ``users.lock`` alone, once that is possible, and until this process ends."""
+        """Take ``users.lock`` exclusively as soon as that is possible, and keep it until this process ends."""
         self.users = (self.root / "users.lock").open("a")
         fcntl.flock(self.users, fcntl.LOCK_EX)
         self.users_gone.set()
 
     def _serve(self) -> subprocess.Popen[bytes]:
-        """Start the server when nothing is left of the one before it.
+        """Start the server once every process of the previous one has ended.
 
-        Every process of a server holds ``data.lock`` by inheritance. Who gets it knows that none
-        lives, whatever ``postmaster.pid`` says: that file may name a zombie, or a stranger who
-        has got the number since.
+        Each process of a server inherits ``data.lock``, so whoever gets the lock knows that none is
+        alive. ``postmaster.pid`` does not show that: it may name a zombie, or an unrelated process
+        that has the number now.
         """
         with (self.root / "data.lock").open("a") as lock:
             try:
                 self._wait_for(lock, STOP_S)
             except BlockingIOError:
-                self._say(f"processes of an earlier server are still alive and hold {lock.name}; giving up")
+                self._log(f"processes of an earlier server are still alive and hold {lock.name}; giving up")
                 raise
             self._remove_stale_pids()
             return subprocess.Popen(  # noqa: S603 - the wheel's own program
@@ -86,7 +106,7 @@ class _Supervisor:
                 preexec_fn=drop_privileges(self.account, death_signal=signal.SIGINT),  # noqa: PLW1509 - only system calls
                 pass_fds=[lock.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_environment(),
+                env=server_environment(),
                 cwd="/",
             )
 
@@ -102,7 +122,7 @@ class _Supervisor:
 
     @staticmethod
     def _wait_for(lock: IO[str], seconds: float) -> None:
-        """Take a lock, or raise BlockingIOError after so long."""
+        """Take a lock, or raise BlockingIOError after this many seconds."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -113,7 +133,7 @@ class _Supervisor:
                 time.sleep(POLL_S)
 
     def _remove_stale_pids(self) -> None:
-        """Remove lock files that would stop the start, and leave the others to PostgreSQL."""
+        """Remove the lock files that would prevent the start, and leave the others to PostgreSQL."""
         for file in (self.data / "postmaster.pid", self.socket_directory / f"{SOCKET_NAME}.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 os.kill(int(file.read_text().split()[0]), 0)
@@ -128,7 +148,7 @@ class _Supervisor:
                 return
 
     @staticmethod
-    def _say(sentence: str) -> None:
+    def _log(sentence: str) -> None:
         sys.stderr.write(f"supervisor: {sentence}\n")
         sys.stderr.flush()
 

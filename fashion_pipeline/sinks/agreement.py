@@ -1,6 +1,6 @@
-"""Whether both sinks hold the same products of a store: counted, and a sample of each held against the other.
+"""Whether both sinks hold the same products of a store: all are counted, a sample of each is looked up in the other.
 
-What it costs does not grow with the store; ``inspection`` compares everything.
+The cost does not grow with the store; ``inspection`` compares everything.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 NORM_TOLERANCE = 1e-3
 VECTORS = 20
-"""Points whose vector is looked at too."""
+"""Points whose vector is checked too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What a look at one store showed.
+    """How far both sinks agree on one store.
 
     Attributes:
-        rows, points: live rows, and products with their primary point: all of them.
-        looked_at: rows and points that were held against the other sink.
-        rows_without_point, points_without_row, wrong_points: the shop's ids of those that differ,
-            among these; wrong is a point of another model, or a vector whose norm is not 1.
+        rows, points: numbers of live rows, and of products with a primary point.
+        looked_at: rows and points that were looked up in the other sink.
+        rows_without_point, points_without_row, wrong_points: external ids of those that differ; a
+            point is wrong if it is another model's, or the norm of its vector is not 1.
     """
 
     rows: int
@@ -59,8 +59,8 @@ async def sample_sinks(
     """Count a store's live rows and primary points, and look up some of each in the other sink.
 
     Args:
-        excused: live rows that may be without a point: those whose removal waits, while another model's
-            collection is built.
+        excused: live rows that may lack a point, because their removal awaits consent while another
+            model's collection is built.
     """
     live = (products.c.store_id == store_id) & products.c.archived_at.is_(None)
     with translate(engine.url):
@@ -100,7 +100,7 @@ def _points(client: QdrantClient, collection: str, ids: Sequence[UUID]) -> dict[
 
 
 def _some_points(client: QdrantClient, collection: str, store_id: str, most: int) -> list[Mapping[str, Any]]:
-    """Return the payloads of some of a store's points: from anywhere to the last, and then from the first on."""
+    """Return the payloads of some of a store's points: from a random id to the last, then from the first."""
     from qdrant_client import models as qm
 
     of_store = qm.Filter(must=[qm.FieldCondition(key="store_id", match=qm.MatchValue(value=store_id))])

@@ -1,7 +1,7 @@
-"""What both sinks hold of a store, held against what they should hold; nothing is changed.
+"""Compare what both sinks hold of a store with what they should hold; nothing is changed.
 
-Rows are compared inside PostgreSQL, points page by page as Qdrant lists them, vectors by the parts
-they are stored in: of what the sinks hold, only a page is in memory at a time.
+Rows are compared inside PostgreSQL, points page by page as Qdrant lists them, and vectors in the
+order of the files that store them, so that only a page of a sink is in memory at a time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from fashion_pipeline.sinks.postgres.queries import count_live
 from fashion_pipeline.sinks.postgres.rows import free_ids, removals_of, row_values
 from fashion_pipeline.sinks.postgres.schema import products
 from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remembered
-from fashion_pipeline.sinks.qdrant.points import DIGEST, anchor, applied_point, scroll
+from fashion_pipeline.sinks.qdrant.applied import DIGEST, anchor, applied_point, scroll
 from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 SAME = 0.9999
-"""Least cosine of a stored vector to the one in Qdrant, which rounds when it normalizes."""
+"""Lowest cosine between a stored vector and its copy in Qdrant, which rounds when it normalizes."""
 
 VECTORS_AT_ONCE = 256
 
@@ -40,10 +40,10 @@ VECTORS_AT_ONCE = 256
 async def inspect_rows(
     engine: AsyncEngine, *, store_id: str, desired: Desired, now: datetime, drift: Drift, allow_removals: bool = False
 ) -> Removals:
-    """Note every row that is not what it should be, and return what stays although it is not desired.
+    """Record every wrong row in ``drift``; return the removals, with the rows that stay although not desired.
 
     Args:
-        allow_removals: what waits for a person's consent is drift too.
+        allow_removals: count rows that wait for consent as drift too.
     """
     columns = ", ".join(
         f"CASE WHEN p.{name} IS DISTINCT FROM d.{name} THEN '{name}' END" for name in ROW_FIELDS if name != "store_id"
@@ -100,40 +100,40 @@ def inspect_points(
     vectors: Vectors | None,
     drift: Drift,
 ) -> tuple[PointPlan, frozenset[UUID]]:
-    """Note every point that is not what it should be.
+    """Record every wrong point in ``drift``.
 
-    Returns what it takes to put them right, and the products that have a point then.
+    Returns the plan that repairs them, and the products that have a point after it.
 
     Args:
-        live: ids of the rows that are live, or will be once PostgreSQL is put right.
-        known: ids of every product the tables know.
-        vectors: where those stored lie; None: vectors are not compared.
+        live: products that are not desired and whose rows stay live.
+        known: every product in the tables.
+        vectors: the stored vectors; None: vectors are not compared.
     """
-    look = _Look(desired, live=live, known=known, drift=drift)
+    look = _PointInspection(desired, live=live, known=known, drift=drift)
     there = 0
     for point_id, payload in scroll(client, collection, store_id, keys=True):
         there += 1
-        look.at(applied_point(point_id, payload, whole=True), payload)
-    look.missing()
+        look.compare(applied_point(point_id, payload, whole=True), payload)
+    look.note_missing()
     if vectors is not None:
         _compare_vectors(client, collection, look, vectors)
     drift.points += there
     plan = look.plan
     if plan.empty and there == len(desired):
-        holder, told = anchor(client, collection, store_id)
-        if holder is not None and told and told != digest:
-            drift.note(Kind.POINTS_DIGEST, told)
+        holder, stored = anchor(client, collection, store_id)
+        if holder is not None and stored and stored != digest:
+            drift.note(Kind.POINTS_DIGEST, stored)
     return plan, frozenset({point.product_id for point in desired} | look.staying)
 
 
-class _Look:
+class _PointInspection:
     """One pass over a store's points."""
 
     def __init__(
         self, desired: Sequence[DesiredPoint], *, live: Collection[UUID], known: Collection[UUID], drift: Drift
     ) -> None:
         self.wanted: Mapping[PointId, DesiredPoint] = {point.point_id: point for point in desired}
-        self.pictures = {(str(point.product_id), point.sha256) for point in desired}
+        self.images = {(str(point.product_id), point.sha256) for point in desired}
         products = {point.product_id for point in desired}
         self.kept = {str(product): product for product in live if product not in products}
         self.staying: set[UUID] = set()
@@ -148,7 +148,7 @@ class _Look:
     def plan(self) -> PointPlan:
         return PointPlan(tuple(self.writes.values()), tuple(self.payloads), tuple(self.deletes))
 
-    def at(self, there: AppliedPoint, payload: Mapping[str, Any]) -> None:
+    def compare(self, there: AppliedPoint, payload: Mapping[str, Any]) -> None:
         point = self.wanted.get(there.point_id)
         if point is None:
             self._unwanted(there)
@@ -157,14 +157,14 @@ class _Look:
         if there.fingerprint != point.payload["fingerprint"]:
             self._write(point, Kind.POINT_MODEL)
         elif there.sha256 != point.sha256:
-            self._write(point, Kind.POINT_PICTURE)
+            self._write(point, Kind.POINT_IMAGE)
         elif there.point_hash != point.point_hash:
             keys = (point.payload.keys() | payload.keys()) - {DIGEST}
             different = sorted(key for key in keys if payload.get(key) != point.payload.get(key))
             self.drift.note(Kind.POINT_PAYLOAD, f"{_name(point)} ({' '.join(different)})")
             self.payloads.append(point)
 
-    def missing(self) -> None:
+    def note_missing(self) -> None:
         for point_id, point in self.wanted.items():
             if point_id not in self.seen:
                 self._write(point, Kind.POINT_MISSING)
@@ -180,7 +180,7 @@ class _Look:
         if there.product_id in self.kept:
             self.staying.add(self.kept[there.product_id])
             return
-        if (there.product_id, there.sha256) in self.pictures:
+        if (there.product_id, there.sha256) in self.images:
             kind = Kind.POINT_DUPLICATE
         elif there.product_id in self.known:
             kind = Kind.POINT_UNWANTED
@@ -190,17 +190,19 @@ class _Look:
         self.deletes.append(there.point_id)
 
 
-def _compare_vectors(client: QdrantClient, collection: str, look: _Look, vectors: Vectors) -> None:
-    """Compare the vectors of points that are there with those stored, part by part."""
+def _compare_vectors(client: QdrantClient, collection: str, look: _PointInspection, vectors: Vectors) -> None:
+    """Compare the vectors of correct points with the stored ones, file by file."""
     import numpy as np
 
-    stand = [
+    correct = [
         point
         for point_id, point in look.wanted.items()
-        if point_id in look.seen and point_id not in look.writes and point.place.part  # else it lies in Qdrant only
+        if point_id in look.seen
+        and point_id not in look.writes
+        and point.place.part  # without a part, it is in Qdrant only
     ]
-    stand.sort(key=lambda point: (point.place.part, point.place.index))
-    for _, of_part in groupby(stand, key=lambda point: point.place.part):
+    correct.sort(key=lambda point: (point.place.part, point.place.index))
+    for _, of_part in groupby(correct, key=lambda point: point.place.part):
         points = list(of_part)
         try:
             stored = vectors.load([point.place for point in points])
@@ -222,4 +224,4 @@ def _compare_vectors(client: QdrantClient, collection: str, look: _Look, vectors
 
 def _name(point: DesiredPoint) -> str:
     external_id = str(point.payload["external_id"])
-    return external_id if point.payload["is_primary"] else f"{external_id} picture {point.payload['position']}"
+    return external_id if point.payload["is_primary"] else f"{external_id} image {point.payload['position']}"

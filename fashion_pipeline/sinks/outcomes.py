@@ -1,4 +1,4 @@
-"""What became of every product, published to PostgreSQL's ``product_outcomes``."""
+"""The outcome of every product, in PostgreSQL's table ``product_outcomes``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ async def publish_outcomes(
     now: datetime,
     dry_run: bool = False,
 ) -> int:
-    """Make ``product_outcomes`` say what became of every product; return how many rows changed.
+    """Bring a store's rows of ``product_outcomes`` up to date; return how many changed.
 
-    ``in_postgres`` is read from ``products``; ``in_qdrant`` is left to ``mark_in_qdrant``.
+    ``in_postgres`` is read from ``products``; ``mark_in_qdrant`` writes ``in_qdrant``.
 
     Args:
         withheld: external ids whose removal awaits consent, as ``apply_rows`` returned them.
         dry_run: change nothing, and return how many rows would change.
     """
-    told = await_consent(outcomes, withheld, store_id=store_id)
+    published = await_consent(outcomes, withheld, store_id=store_id)
     names = [name for name in _OUTCOME_FIELDS if name != "in_postgres"]
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in _OUTCOME_FIELDS)
     wanted = ", ".join([*(f"d.{name}" for name in names), "p.id IS NOT NULL"])
@@ -54,7 +54,7 @@ async def publish_outcomes(
     """  # noqa: S608
     with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
-            rows = ({name: getattr(outcome, name) for name in names} for outcome in told)
+            rows = ({name: getattr(outcome, name) for name in names} for outcome in published)
             await copy_into(connection, "desired_outcomes", product_outcomes, names, rows)
             gone = await connection.execute(
                 text("""
@@ -71,7 +71,7 @@ async def publish_outcomes(
 
 
 async def publish_outcome(engine: AsyncEngine, outcome: ProductOutcome, *, now: datetime) -> None:
-    """Say what became of one product, whatever stood there before; it is in neither sink."""
+    """Write the outcome of one product that is in neither sink."""
     values = {name: getattr(outcome, name) for name in (*_OUTCOME_FIELDS, "in_qdrant")}
     values |= {"status": outcome.status.value, "reasons": [reason.value for reason in outcome.reasons]}
     statement = insert(product_outcomes).values(**values, updated_at=now)
@@ -86,7 +86,7 @@ async def publish_outcome(engine: AsyncEngine, outcome: ProductOutcome, *, now: 
 async def mark_in_qdrant(
     engine: AsyncEngine, *, store_id: str, present: Collection[UUID], dry_run: bool = False
 ) -> int:
-    """Write which products have a point; return how many outcomes that changes, or in a dry run would change."""
+    """Record which products have a point; return how many outcomes that changes, or in a dry run would change."""
     with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
             rows = ({"product_id": identity} for identity in present)
@@ -111,7 +111,7 @@ async def mark_in_qdrant(
 async def read_outcomes(
     engine: AsyncEngine, *, store_id: str, external_id: str | None = None
 ) -> tuple[ProductOutcome, ...]:
-    """Return what became of a store's products, or of one of them."""
+    """Return the outcomes of a store's products, or of one of them."""
     statement = select(product_outcomes).where(product_outcomes.c.store_id == store_id)
     if external_id is not None:
         statement = statement.where(product_outcomes.c.external_id == external_id)

@@ -1,7 +1,7 @@
-"""Removing a product, or a whole store, from everywhere, so that nothing brings it back.
+"""Remove a product, or a whole store, from everywhere, so that nothing brings it back.
 
-The tombstone comes first and the tables, which tell what there is to remove, come last: whoever is
-killed half-way has left something that says what is still to be done, and the next call does it.
+The tombstone is written first. The tables, which list what there is to remove, are changed last: a
+purge that is killed leaves a record of what remains, and the next call finishes it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from uuid import UUID, uuid5
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import TABLES, Product, Table, is_redacted, redacted
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcome
 from fashion_pipeline.sinks.postgres.queries import has_row, purge_rows
 from fashion_pipeline.sinks.postgres.tombstones import set_tombstone
 from fashion_pipeline.sinks.qdrant.points import has_points, purge_points
-from fashion_pipeline.sinks.reconcile import Sinks
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.references import names, referred, stores_with_tables
 from fashion_pipeline.storage.tables import read_table, write_table
@@ -31,7 +31,7 @@ class Purged:
     """What one purge removed.
 
     Attributes:
-        shared: pictures whose bytes stay, because another product or store has them too.
+        shared: images whose bytes stay, because another product or store uses them too.
     """
 
     rows: int = 0
@@ -51,8 +51,8 @@ async def purge_store(sinks: Sinks, store_id: str, *, now: datetime) -> Purged:
     """Remove everything of a store; the caller holds its lock.
 
     Raises:
-        DamagedFile: a table of a store cannot be read; what it names may not be removed unseen.
-        DatabaseError, VectorStoreError: a sink cannot be reached; call again.
+        DamagedFile: a store's table cannot be read, so it is unknown which bytes it still uses.
+        DatabaseError, VectorStoreError: a sink cannot be reached; call this again.
     """
     await set_tombstone(sinks.engine, store_id, None, now=now)
     own = referred(sinks.home, store_id)
@@ -60,7 +60,7 @@ async def purge_store(sinks: Sinks, store_id: str, *, now: datetime) -> Purged:
     with sinks.qdrant() as client:
         points = purge_points(client, store_id)
     rows = await purge_rows(sinks.engine, store_id)
-    done = _forget(sinks.home, own, elsewhere)
+    done = _remove_files(sinks.home, own, elsewhere)
     tables = 0
     for asset in TABLES:
         path = sinks.home.table(asset, store_id)
@@ -71,7 +71,7 @@ async def purge_store(sinks: Sinks, store_id: str, *, now: datetime) -> Purged:
 
 
 async def purge_product(sinks: Sinks, store_id: str, external_id: str, *, now: datetime) -> Purged:
-    """Remove everything of a product but its id, as ``purge_store`` does of a store."""
+    """Remove everything of a product except its id; see ``purge_store`` for the errors."""
     await set_tombstone(sinks.engine, store_id, external_id, now=now)
     home = sinks.home
     tables = {asset: read_table(home.table(asset, store_id), row) for asset, row in TABLES.items()}
@@ -84,19 +84,19 @@ async def purge_product(sinks: Sinks, store_id: str, external_id: str, *, now: d
     with sinks.qdrant() as client:
         points = purge_points(client, store_id, product=identity, ids=ids)
     rows = await purge_rows(sinks.engine, store_id, external_id)
-    await publish_outcome(sinks.engine, _told(store_id, external_id), now=now)
-    done = _forget(home, own, elsewhere)
+    await publish_outcome(sinks.engine, _purged_outcome(store_id, external_id), now=now)
+    done = _remove_files(home, own, elsewhere)
     gone = own - others
     for asset, table in tables.items():
         if table is not None:
-            left = Table(tuple(_left(table.rows, external_id, gone)), table.metadata)
-            if left != table:
-                write_table(home.table(asset, store_id), left, TABLES[asset])
+            remaining = Table(tuple(_remaining(table.rows, external_id, gone)), table.metadata)
+            if remaining != table:
+                write_table(home.table(asset, store_id), remaining, TABLES[asset])
     return replace(done, rows=rows, points=points)
 
 
 async def is_known(sinks: Sinks, store_id: str, external_id: str) -> bool:
-    """Whether anything is kept of a product."""
+    """Whether any table or sink holds anything of a product."""
     table = read_table(sinks.home.table("raw_products", store_id), Product) or Table(())
     if any(row.external_id == external_id for row in table.rows):
         return True
@@ -107,7 +107,7 @@ async def is_known(sinks: Sinks, store_id: str, external_id: str) -> bool:
 
 
 async def restore(sinks: Sinks, store_id: str, external_id: str) -> bool:
-    """Let the next sweep find a purged product as if it were new; return whether it was buried."""
+    """Make the next sweep find a purged product as a new one; return whether it was redacted."""
     path = sinks.home.table("raw_products", store_id)
     table: Table[Product] = read_table(path, Product) or Table(())
     rows = tuple(row for row in table.rows if row.external_id != external_id or not is_redacted(row))
@@ -117,8 +117,8 @@ async def restore(sinks: Sinks, store_id: str, external_id: str) -> bool:
     return True
 
 
-def _left(rows: Iterable[Any], external_id: str, gone: Collection[str]) -> Iterable[Any]:
-    """Return a table's rows without a product's; of the product itself, what is kept of it."""
+def _remaining(rows: Iterable[Any], external_id: str, gone: Collection[str]) -> Iterable[Any]:
+    """Yield a table's rows without those of a product; its own row is redacted."""
     for row in rows:
         if isinstance(row, Product):
             yield redacted(row) if row.external_id == external_id else row
@@ -127,12 +127,12 @@ def _left(rows: Iterable[Any], external_id: str, gone: Collection[str]) -> Itera
 
 
 def _point_ids(identity: UUID, external_id: str, products: Table[Product], fetched: Table[Any]) -> frozenset[UUID]:
-    pictures = {row.image_id for row in fetched.rows if row.external_id == external_id}
-    pictures |= {image.image_id for row in products.rows if row.external_id == external_id for image in row.images}
-    return frozenset({identity, *(uuid5(identity, image_id) for image_id in pictures)})
+    image_ids = {row.image_id for row in fetched.rows if row.external_id == external_id}
+    image_ids |= {image.image_id for row in products.rows if row.external_id == external_id for image in row.images}
+    return frozenset({identity, *(uuid5(identity, image_id) for image_id in image_ids)})
 
 
-def _told(store_id: str, external_id: str) -> ProductOutcome:
+def _purged_outcome(store_id: str, external_id: str) -> ProductOutcome:
     return ProductOutcome(
         store_id=store_id,
         external_id=external_id,
@@ -145,12 +145,12 @@ def _told(store_id: str, external_id: str) -> ProductOutcome:
 
 
 def _elsewhere(home: Home, store_id: str) -> frozenset[str]:
-    """Return the digests of all bytes that other stores refer to."""
+    """Return the digests of all bytes that other stores use."""
     return frozenset().union(*(referred(home, other) for other in stores_with_tables(home) if other != store_id))
 
 
-def _forget(home: Home, own: AbstractSet[str], elsewhere: AbstractSet[str]) -> Purged:
-    """Remove bytes, pixels and vectors that nobody else refers to."""
+def _remove_files(home: Home, own: AbstractSet[str], elsewhere: AbstractSet[str]) -> Purged:
+    """Remove bytes, pixels and vectors that nothing else uses."""
     gone = own - elsewhere
     removed = size = 0
     for sha256 in sorted(gone):

@@ -1,9 +1,9 @@
-"""From one model to the next: which one readers see, which one is wanted, and how far that has come.
+"""The rollout of a new model: which model is live, which one is wanted, and how complete that one is.
 
-Each model has a collection of its own. The alias names the one that readers see; PostgreSQL
-remembers that too, for the stages that do not open Qdrant, with what each model was called. The
-wanted model is that of the run which began last: a run keeps the model it began with, and one that
-began before another model was wanted does not turn readers back to its own.
+Each model has its own collection, and the alias names the live one. PostgreSQL keeps that too, for
+the stages that do not open Qdrant, with the name of each model. The wanted model is that of the run
+which started last: a run keeps its model to the end, but a run that started before another model was
+wanted does not turn the alias back to its own.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fashion_pipeline.errors import SettingsError, VectorStoreError
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.postgres.errors import translate
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.postgres.schema import pipeline_state, sink_state
 from fashion_pipeline.sinks.postgres.state import remember
 from fashion_pipeline.sinks.qdrant.alias import lacking
-from fashion_pipeline.sinks.qdrant.collections import PREFIX, alias_target, collection_name, collections, move_alias
-from fashion_pipeline.sinks.reconcile import Sinks
+from fashion_pipeline.sinks.qdrant.collections import alias_target, collection_of, collections, move_alias
 from fashion_pipeline.storage.home import Home
 
 log = logging.getLogger(__name__)
 
-_SHOWN, _WANTED, _NAME = "shown_model", "wanted_model", "model "
+_LIVE, _WANTED, _NAME = "shown_model", "wanted_model", "model "
 _KEPT = "kept_models"
 
 
-# --- what PostgreSQL remembers --------------------------------------------------------------------
+# --- the state in PostgreSQL ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model by its fingerprint, and what ``FASHION_MODEL`` said when it was first used; ``""`` for not known."""
+    """A model's fingerprint, and the value of ``FASHION_MODEL`` when it was first used; ``""`` if not known."""
 
     fingerprint: str
     name: str = ""
@@ -49,51 +49,67 @@ class Model:
 
 
 async def shown_model(engine: AsyncEngine) -> Model | None:
-    """Return the model whose collection readers see, as the last run knew it."""
+    """Return the live model, as the last run recorded it."""
     with translate(engine.url):
         async with engine.connect() as connection:
-            fingerprint = await _get(connection, _SHOWN)
+            fingerprint = await _get(connection, _LIVE)
             return None if fingerprint is None else await _model(connection, fingerprint)
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The wanted model, and when the run that claimed it chose it."""
+
+    fingerprint: str
+    chosen_at: datetime
+
+    def yields_to(self, chosen_at: datetime) -> bool:
+        """Whether a run that chose its model then is as late or later."""
+        return self.chosen_at <= chosen_at
+
+
 async def claim_rollout(engine: AsyncEngine, model: Model, chosen_at: datetime | None) -> bool:
-    """Say that a run brings a model; return whether it is still the wanted one.
+    """Make a run's model the wanted one, unless a later run wants another; return whether it is wanted.
 
     Args:
-        chosen_at: when the run chose its model; None: it took what was there, and chose none.
+        chosen_at: when the run chose its model; None: it uses the vectors that were there, and claims nothing.
     """
     with translate(engine.url):
         async with engine.begin() as connection:
             if model.name:
                 await _set(connection, _NAME + model.fingerprint, model.name)
-            known = await _get(connection, _WANTED, lock=True)
-            wanted, since = json.loads(known) if known else (model.fingerprint, None)
-            if chosen_at is None:
-                return bool(wanted == model.fingerprint)
-            if since is not None and datetime.fromisoformat(since) > chosen_at:
-                return bool(wanted == model.fingerprint)
-            if wanted != model.fingerprint:
-                log.warning("the model is %s from now on; it was %s", model, await _model(connection, wanted))
+            claim = await _claim(connection, lock=True)
+            if chosen_at is None or (claim is not None and not claim.yields_to(chosen_at)):
+                return claim is None or claim.fingerprint == model.fingerprint
+            if claim is not None and claim.fingerprint != model.fingerprint:
+                log.warning("the wanted model is now %s; it was %s", model, await _model(connection, claim.fingerprint))
             await _set(connection, _WANTED, json.dumps([model.fingerprint, chosen_at.astimezone(UTC).isoformat()]))
             return True
 
 
+async def _claim(connection: AsyncConnection, *, lock: bool = False) -> _Claim | None:
+    if (stored := await _get(connection, _WANTED, lock=lock)) is None:
+        return None
+    fingerprint, chosen_at = json.loads(stored)
+    return _Claim(fingerprint, datetime.fromisoformat(chosen_at))
+
+
 async def remember_shown(engine: AsyncEngine, fingerprint: str) -> None:
-    """Remember whose collection readers see."""
+    """Record which model is live."""
     with translate(engine.url):
         async with engine.begin() as connection:
-            await _set(connection, _SHOWN, fingerprint)
+            await _set(connection, _LIVE, fingerprint)
 
 
 async def remember_kept(engine: AsyncEngine, store_id: str, fingerprints: Collection[str]) -> None:
-    """Remember into which models' collections a store's last run wrote: all others are behind."""
+    """Record the models whose collections a store's last run wrote to; every other model's is behind."""
     with translate(engine.url):
         async with engine.begin() as connection:
             await remember(connection, store_id, _KEPT, json.dumps(sorted(fingerprints)))
 
 
 async def stores_behind(engine: AsyncEngine, fingerprint: str) -> frozenset[str]:
-    """Return the stores whose last run did not write into a model's collection."""
+    """Return the stores whose last run did not write to a model's collection."""
     statement = select(sink_state.c.store_id, sink_state.c.value).where(sink_state.c.key == _KEPT)
     with translate(engine.url):
         async with engine.connect() as connection:
@@ -121,17 +137,18 @@ async def _set(connection: AsyncConnection, key: str, value: str) -> None:
     )
 
 
-# --- how far a model has come -----------------------------------------------------------------------
+# --- the progress of each model -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One model's collection.
+    """The progress of one model.
 
     Attributes:
-        points: in it, of whatever store; None where it has no collection, only stored vectors.
-        lacks: by store, points that are missing, or were not kept up to date, until it may be shown.
-        vectors: stored ones.
+        points: in its collection, of all stores; None: it has stored vectors and no collection.
+        shown: it is live.
+        lacks: by store, points that are missing or out of date; it may go live once there are none.
+        vectors: number of stored vectors.
     """
 
     model: Model
@@ -143,28 +160,27 @@ class Progress:
 
 
 async def models(sinks: Sinks) -> tuple[Progress, ...]:
-    """Return every model that has a collection or stored vectors, and how far it has come."""
+    """Return the progress of every model that has a collection or stored vectors."""
     live = await live_counts(sinks.engine)
     stored = {vectors.root.name: len(vectors.index()) for vectors in sinks.home.all_vectors()}
     found: list[Progress] = []
     with translate(sinks.engine.url):
         async with sinks.engine.connect() as connection:
-            known = await _get(connection, _WANTED)
-            wanted = json.loads(known)[0] if known else None
+            claim = await _claim(connection)
             with sinks.qdrant() as client:
-                names = collections(client)
-                shown = alias_target(client)
-                for fingerprint in sorted({*stored, *(name.removeprefix(PREFIX) for name in names)}):
-                    name = collection_name(fingerprint)
-                    there = name in names
+                existing = collections(client)
+                live_collection = alias_target(client)
+                for fingerprint in sorted({*stored, *(each.fingerprint for each in existing)}):
+                    collection = collection_of(client, fingerprint)
+                    there = collection in existing
                     behind = await stores_behind(sinks.engine, fingerprint)
                     found.append(
                         Progress(
                             model=await _model(connection, fingerprint),
-                            points=client.count(name, exact=True).count if there else None,
-                            shown=name == shown,
-                            wanted=fingerprint == wanted,
-                            lacks=dict(lacking(client, name, live=live, behind=behind)) if there else live,
+                            points=client.count(collection.name, exact=True).count if there else None,
+                            shown=collection == live_collection,
+                            wanted=claim is not None and fingerprint == claim.fingerprint,
+                            lacks=dict(lacking(client, collection, live=live, behind=behind)) if there else live,
                             vectors=stored.get(fingerprint, 0),
                         )
                     )
@@ -172,11 +188,11 @@ async def models(sinks: Sinks) -> tuple[Progress, ...]:
 
 
 async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: datetime) -> Model:
-    """Show readers a model's collection now, and return the model.
+    """Make a model live now, and return it.
 
     Args:
         fingerprint: None: the wanted model.
-        force: although it lacks points.
+        force: even if points are missing or out of date.
 
     Raises:
         SettingsError: there is no such model, or none is being built.
@@ -189,13 +205,13 @@ async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: da
             f"{store_id} lacks {number:,} up-to-date points" for store_id, number in chosen.lacks.items()
         )
         msg = (
-            f"model {chosen.model} is not complete: {missing}; run these stores, paused ones too (a store that stays "
-            "out of stores.yaml: purge it), or --force it: until they have run what is missing is not found, and what has "
-            "left the shop still is"
+            f"model {chosen.model} is not complete: {missing}; run these stores, paused ones too (purge a store that is "
+            "no longer in stores.yaml), or promote it with --force: until each store has run, search misses products and "
+            "still finds some that are gone"
         )
         raise VectorStoreError(msg)
     with sinks.qdrant() as client:
-        move_alias(client, collection_name(chosen.model.fingerprint))
+        move_alias(client, collection_of(client, chosen.model.fingerprint))
     await claim_rollout(sinks.engine, chosen.model, now)
     await remember_shown(sinks.engine, chosen.model.fingerprint)
     return chosen.model
@@ -211,18 +227,19 @@ def _chosen(known: tuple[Progress, ...], fingerprint: str | None) -> Progress:
 
 
 async def drop(sinks: Sinks, fingerprint: str) -> Progress:
-    """Remove a model's collection and its stored vectors, and return what there was.
+    """Delete a model's collection and stored vectors; return its progress before that.
 
     Raises:
-        SettingsError: there is no such model, or readers see it.
+        SettingsError: there is no such model, or it is live.
     """
     chosen = _chosen(await models(sinks), fingerprint)
     with sinks.qdrant() as client:
-        if alias_target(client) == collection_name(fingerprint):
-            msg = f"readers see model {chosen.model}: fashion-pipeline model promote another one first"
+        collection = collection_of(client, fingerprint)
+        if alias_target(client) == collection:
+            msg = f"model {chosen.model} is live: promote another one first, with fashion-pipeline model promote"
             raise SettingsError(msg)
         if chosen.points is not None:
-            client.delete_collection(collection_name(fingerprint))
+            client.delete_collection(collection.name)
     _remove_vectors(sinks.home, fingerprint)
     with translate(sinks.engine.url):
         async with sinks.engine.begin() as connection:

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: atomic writes, locks between processes, and digests.
+"""Atomic writes, locks between processes, and digests.
 
-A file is written under a temporary name, flushed to the disk and renamed; on an object store it
-is one PUT to the final key. A reader sees the old bytes or the new ones, never a part.
+A file is written under a temporary name, flushed to the disk and renamed; on an object store it is
+one PUT to the final key. A reader gets the old bytes or the new ones, never a part of them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def put(path: UPath, data: bytes) -> None:
     """Write a whole file, or nothing.
 
     Raises:
-        StorageFull: the disk has no room; the message names the bytes needed.
-        StorageError: it cannot be written for another reason.
+        StorageFull: the disk is full; the message names the bytes needed.
+        StorageError: the file cannot be written for another reason.
     """
     if not isinstance(path, Path):
         path.write_bytes(data)
@@ -50,15 +50,15 @@ def put(path: UPath, data: bytes) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory below a home.
+    """Create a directory below a home.
 
     Raises:
-        SettingsError: this user may not, or a file is in its place.
+        SettingsError: this user may not create it, or a file has its name.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"{path} cannot be made ({error.strerror}); FASHION_HOME must be a directory this user may write to"
+        msg = f"{path} cannot be created ({error.strerror}); FASHION_HOME must be a directory this user may write to"
         raise SettingsError(msg) from error
 
 
@@ -66,10 +66,13 @@ def make_directory(path: Path) -> None:
 def file_lock(path: Path, *, timeout_s: float, what: str, shared: bool = False) -> Iterator[None]:
     """Hold an advisory lock on a file, waiting for it up to ``timeout_s`` seconds.
 
-    The kernel frees it when its holder dies, however it dies.
+    The kernel releases it however its holder dies.
+
+    Args:
+        what: names the locked thing in the message of ``LockTimeout``.
 
     Raises:
-        LockTimeout: somebody else kept it; ``what`` names the thing in the message.
+        LockTimeout: another process did not release it in time.
         SettingsError: this user may not write there.
     """
     make_directory(path.parent)
@@ -86,14 +89,14 @@ def file_lock(path: Path, *, timeout_s: float, what: str, shared: bool = False) 
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    msg = f"{what} is held by another process ({path}); waited {timeout_s:g} s; try again when it ends"
+                    msg = f"{what} is held by another process ({path}); waited {timeout_s:g} s; try again when that process has ended"
                     raise LockTimeout(msg) from None
                 time.sleep(0.02)
         yield
 
 
 def set_aside(path: UPath) -> UPath:
-    """Move a file that cannot be read out of the way, for a person to look at, and return where it is now."""
+    """Rename a file that cannot be read, for a person to look at, and return its new path."""
     aside = path.with_name(f"{path.name}.damaged")
     aside.unlink(missing_ok=True)
     path.rename(aside)
@@ -106,6 +109,6 @@ def sha256_hex(data: bytes) -> str:
 
 
 def digest(parts: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """Hex SHA-256 of key-value pairs, whatever their order: equal sets, equal digest."""
+    """Hex SHA-256 of key-value pairs in any order: equal sets have equal digests."""
     pairs = sorted(parts.items() if isinstance(parts, Mapping) else parts)
     return sha256_hex("\n".join(f"{key}\t{value}" for key, value in pairs).encode())

@@ -1,4 +1,4 @@
-"""Files below a home that nothing refers to any more."""
+"""Garbage collection: remove the files below a home that nothing refers to."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.vectors import Vectors
 
 SETTLED = timedelta(days=1)
-"""What was written since may belong to a run that is still under way."""
+"""A younger file may belong to a run that is still under way."""
 
 MOSTLY = 0.5
-"""A file of vectors is written anew when more than this share of them is dead."""
+"""A file of vectors is rewritten when more than this share of them is unused."""
 
 
 @dataclass(slots=True)
 class Freed:
-    """How much of one kind was removed, or in a dry run would be."""
+    """Files and bytes of one kind that were removed, or in a dry run would be."""
 
     files: int = 0
     bytes: int = 0
 
     def add(self, size: int, *, files: int = 1) -> None:
-        """Count one more."""
+        """Count a removal."""
         self.files += files
         self.bytes += size
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one collection removed."""
+    """What one garbage collection removed."""
 
     blobs: Freed = field(default_factory=Freed)
     pixels: Freed = field(default_factory=Freed)
@@ -52,12 +52,12 @@ def collect(
     now: datetime,
     dry_run: bool,
 ) -> Collected:
-    """Remove what nothing refers to and what was not written within the last day.
+    """Remove files that nothing refers to and that are older than a day.
 
     Args:
-        referred: digests of all bytes that a table names, as ``references.referred`` tells.
-        fingerprints: models whose vectors may be asked for again; of others all vectors go.
-        pixel_spec: the version of the pixel pipeline whose pixels are read.
+        referred: digests of all bytes that a table names; see ``references.referred``.
+        fingerprints: models whose vectors may be needed again; all vectors of other models are removed.
+        pixel_spec: the version of the pixel pipeline that is in use.
         dry_run: remove nothing, and return what would be removed.
     """
     return _Collection(home, now - SETTLED, dry_run=dry_run).all(referred, fingerprints, pixel_spec)
@@ -80,30 +80,30 @@ class _Collection:
                     self._remove(path, self.found.pixels)
         for vectors in self.home.all_vectors():
             self._vectors(vectors, referred if vectors.root.name in fingerprints else ())
-        if self.home.is_local:  # elsewhere nothing is written under another name first
+        if self.home.is_local:  # an object store has no temporary files
             root: Path = Path(str(self.home.root))
             for folder in (root, *(root / name for name in ("tables", "blobs", "pixels", "vectors", "models"))):
-                for left in folder.glob(".*.tmp" if folder == root else "**/.*.tmp"):
-                    self._remove(UPath(left), self.found.temporary)
+                for temporary in folder.glob(".*.tmp" if folder == root else "**/.*.tmp"):
+                    self._remove(UPath(temporary), self.found.temporary)
         return self.found
 
     def _vectors(self, vectors: Vectors, referred: Collection[str]) -> None:
-        """Remove parts in which all vectors are dead, and the dead ones of parts that have more of these than others."""
+        """Remove parts without a used vector, and rewrite parts of which most vectors are unused."""
         parts = vectors.parts()
         if not referred and any(self._size_of_settled(path) is None for path in parts):
             return  # a model that is being tried for the first time
         for path, names in parts.items():
-            dead = [name for name in names if name not in referred]
+            unused = [name for name in names if name not in referred]
             size = self._size_of_settled(path)
             if size is None:
                 continue
-            if names and len(dead) == len(names):  # one without names is damaged, or cannot be read at the moment
+            if names and len(unused) == len(names):  # a part without names is damaged, or cannot be read for now
                 self._remove(path, self.found.vectors)
-            elif len(dead) > MOSTLY * len(names):
+            elif len(unused) > MOSTLY * len(names):
                 if not self.dry_run:
-                    vectors.forget(dead, part=path.stem)
-                left = path.stat().st_size if not self.dry_run else size * (len(names) - len(dead)) // len(names)
-                self.found.vectors.add(max(0, int(size - left)), files=0)
+                    vectors.forget(unused, part=path.stem)
+                remaining = path.stat().st_size if not self.dry_run else size * (len(names) - len(unused)) // len(names)
+                self.found.vectors.add(max(0, int(size - remaining)), files=0)
 
     def _remove(self, path: UPath, freed: Freed) -> None:
         size = self._size_of_settled(path)
@@ -115,7 +115,7 @@ class _Collection:
         freed.add(size)
 
     def _size_of_settled(self, path: UPath) -> int | None:
-        """Return a file's size, or None where it is gone, or so young that a run may be about to use it."""
+        """Return a file's size; None where it is gone, or so young that a run may be about to use it."""
         try:
             stat = path.stat()
         except FileNotFoundError:
@@ -124,7 +124,7 @@ class _Collection:
 
 
 def _below(root: UPath) -> Iterator[UPath]:
-    """Yield the files of a folder of folders, temporary ones left out."""
+    """Yield the files in the folders of a folder, without temporary ones."""
     for folder in root.iterdir() if root.exists() else ():
         if folder.is_dir():
             yield from (path for path in folder.iterdir() if not path.name.startswith("."))

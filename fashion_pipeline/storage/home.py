@@ -1,7 +1,7 @@
 """The paths below one home.
 
-Everything lies below one directory (or, for all but the local databases, a prefix in an object
-store)::
+Everything is below one directory; all but the local databases may be below a prefix in an object
+store instead::
 
     home.json                         the home's id
     tables/<asset>/<store>.parquet    a stage's table for one store
@@ -32,7 +32,7 @@ class Home:
     """The paths below one home.
 
     Raises:
-        SettingsError: (on construction) it is a URL for which there is no driver here.
+        SettingsError: (on construction) the root is a URL whose driver is not installed.
     """
 
     def __init__(self, root: str | Path | UPath) -> None:
@@ -41,7 +41,7 @@ class Home:
             if not self.is_local:
                 _ = self.root.fs  # imports the driver
         except (ImportError, ValueError) as error:
-            msg = f"FASHION_HOME is {root}, and its files cannot be reached ({error}): install that, or correct it"
+            msg = f"FASHION_HOME is {root}, and its files cannot be reached ({error}): install the driver, or correct the address"
             raise SettingsError(msg) from error
 
     def table(self, asset: str, store_id: str) -> UPath:
@@ -54,7 +54,7 @@ class Home:
         return isinstance(self.root, Path) or self.root.protocol in {"", "file", "local"}
 
     def local(self, name: str) -> Path:
-        """Path of something that only a directory of this machine can hold.
+        """Path of something that needs a directory of this machine.
 
         Raises:
             SettingsError: the home is an object store.
@@ -75,7 +75,7 @@ class Home:
 
     @cached_property
     def id(self) -> str:
-        """The home's own id, made on first use; the databases remember whose they are."""
+        """The home's id, made on first use; the databases store it as their owner."""
         path = self.root / "home.json"
         if not path.exists():
             put(path, json.dumps({"id": uuid.uuid4().hex}).encode())
@@ -83,18 +83,18 @@ class Home:
             return str(json.loads(path.read_text())["id"])
         except (ValueError, KeyError, TypeError) as error:
             msg = (
-                f'{path} does not hold {{"id": "…"}}: write into it the id that PostgreSQL knows (home_id in the table '
-                "pipeline_state), or remove it where there is no database yet"
+                f'{path} does not hold {{"id": "…"}}: write the id from PostgreSQL into it (home_id in the table '
+                "pipeline_state), or remove the file if there is no database yet"
             )
             raise DamagedFile(msg) from error
 
     @cached_property
     def blobs(self) -> Blobs:
-        """The bytes of pictures, by their digest."""
+        """The bytes of images, by their digest."""
         return Blobs(self.root / "blobs")
 
     def pixels(self, spec: str) -> Pixels:
-        """The model-ready pixels made by one version of the pixel pipeline."""
+        """The model-ready pixels of one version of the pixel pipeline."""
         return Pixels(self.root / "pixels" / spec)
 
     def vectors(self, fingerprint: str) -> Vectors:
@@ -102,11 +102,11 @@ class Home:
         return Vectors(self.root / "vectors" / fingerprint)
 
     def all_pixels(self) -> tuple[Pixels, ...]:
-        """The pixels of every version of the pixel pipeline that has left some."""
+        """The pixels of every version of the pixel pipeline that has any."""
         return tuple(Pixels(path) for path in _folders(self.root / "pixels"))
 
     def all_vectors(self) -> tuple[Vectors, ...]:
-        """The vectors of every model that has made some; ``root.name`` is its fingerprint."""
+        """The vectors of every model that has any; ``root.name`` is its fingerprint."""
         return tuple(Vectors(path) for path in _folders(self.root / "vectors"))
 
 

@@ -19,7 +19,7 @@ PIXELS_SHAPE = (224, 224, 3)
 
 
 class Pixels:
-    """Model-ready pixels by the digest of the bytes they came from: a cache, free to lose."""
+    """A cache of model-ready pixels, by the digest of the bytes they were made from."""
 
     def __init__(self, root: UPath) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class Pixels:
         return np.frombuffer(data, np.uint8).reshape(PIXELS_SHAPE)
 
     def drop(self, sha256s: Iterable[str]) -> None:
-        """Forget pixels that have been embedded."""
+        """Remove pixels that have been embedded."""
         for sha256 in sha256s:
             with contextlib.suppress(FileNotFoundError):
                 self._path(sha256).unlink()

@@ -1,4 +1,4 @@
-"""Who refers to a picture's bytes: the stage tables of every store."""
+"""References to the bytes of images, from the stage tables of every store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fashion_pipeline.storage.tables import read_table
 
 
 def stores_with_tables(home: Home) -> tuple[str, ...]:
-    """Return the stores of which a home holds a table, listed in ``stores.yaml`` or not."""
+    """Return the stores that have a table in a home, listed in ``stores.yaml`` or not."""
     folder = home.root / "tables"
     if not folder.exists():
         return ()
@@ -18,16 +18,16 @@ def stores_with_tables(home: Home) -> tuple[str, ...]:
 
 
 def referred(home: Home, store_id: str) -> frozenset[str]:
-    """Return the digests of all bytes that a store's tables name: shown, stood in for, judged or refused.
+    """Return the digests of all bytes that a store's tables name: of published, older, accepted and rejected images.
 
     Raises:
-        DamagedFile: a table cannot be read, so that nothing can be said of what it names.
+        DamagedFile: a table cannot be read, so it is unknown which bytes it names.
     """
     return frozenset(_named(home, store_id))
 
 
 def model_of(home: Home, store_id: str) -> str:
-    """Return the fingerprint of the model whose vectors a store's table names; ``""`` for none."""
+    """Return the fingerprint of the model of a store's vectors; ``""`` for none."""
     table = read_table(home.table("embeddings", store_id), EmbeddedImage)
     return "" if table is None else table.metadata.get("fingerprint", "")
 
@@ -42,5 +42,5 @@ def _named(home: Home, store_id: str) -> Iterator[str]:
 
 
 def names(row: FetchedImage) -> Iterator[str]:
-    """Yield the digests that a picture's row names."""
+    """Yield the digests that an image's row names."""
     yield from (sha256 for sha256 in (row.sha256, row.last_good_sha256, *row.older_sha256s) if sha256 is not None)

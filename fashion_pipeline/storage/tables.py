@@ -6,36 +6,36 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import FailFast, TypeAdapter, ValidationError
 from upath import UPath
 
 from fashion_pipeline.errors import DamagedFile, TableTooNew
 from fashion_pipeline.records import SCHEMA_VERSION, Table
+from fashion_pipeline.storage.files import put
 
 if TYPE_CHECKING:
     import pyarrow as pa
-from fashion_pipeline.storage.files import put
 
 
 def write_table(path: UPath, table: Table[Any], row_type: type) -> None:
-    """Write a stage's table as Parquet, with ``schema_version`` and its metadata in the footer."""
+    """Write a stage's table as Parquet, with ``schema_version`` and the table's metadata in the footer."""
     import io
 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    encode, arrow_type = _codec(row_type)[0], _arrow_type(row_type)
-    schema = pa.schema(list(arrow_type)).with_metadata(
+    schema = pa.schema(list(_arrow_type(row_type))).with_metadata(
         {"schema_version": str(SCHEMA_VERSION), "fashion": json.dumps(dict(table.metadata))}
     )
     buffer = io.BytesIO()
-    arrow = pa.Table.from_pylist([encode(row) for row in table.rows], schema=schema)
+    values = _rows(row_type).dump_python(table.rows, warnings=False)  # a value that does not fit fails in pyarrow
+    arrow = pa.Table.from_pylist(list(values), schema=schema)
     pq.write_table(arrow, buffer, compression="zstd")
     put(path, buffer.getvalue())
 
@@ -43,7 +43,7 @@ def write_table(path: UPath, table: Table[Any], row_type: type) -> None:
 def read_table(path: UPath, row_type: type) -> Table[Any] | None:
     """Read a stage's table; None where there is none yet.
 
-    Columns that an older file lacks take their field's default.
+    A column that an older file lacks takes the field's default.
 
     Raises:
         TableTooNew: a newer version of this package wrote it.
@@ -56,7 +56,7 @@ def read_table(path: UPath, row_type: type) -> Table[Any] | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    advice = "the store's next run makes it again, from the shop and the blobs"
+    advice = "the store's next run makes it again from the shop and the blobs"
     try:
         arrow = pq.read_table(pa.BufferReader(data))
         metadata = {key.decode(): value.decode() for key, value in (arrow.schema.metadata or {}).items()}
@@ -65,48 +65,23 @@ def read_table(path: UPath, row_type: type) -> Table[Any] | None:
         msg = f"{path} is not a table of this pipeline ({type(error).__name__}); {advice}"
         raise DamagedFile(msg) from error
     if version > SCHEMA_VERSION:
-        msg = f"{path} has schema version {version}, this program reads up to {SCHEMA_VERSION}: upgrade it"
+        msg = f"{path} has schema version {version}, and this version reads up to {SCHEMA_VERSION}: upgrade fashion-pipeline"
         raise TableTooNew(msg)
-    decode = _codec(row_type)[1]
     try:
-        rows = tuple(decode(row) for row in arrow.to_pylist())
-    except (TypeError, ValueError, KeyError) as error:
-        msg = f"{path} does not hold {row_type.__name__} rows ({error}); {advice}"
+        rows = _rows(row_type).validate_python(arrow.to_pylist())
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        msg = f"{path} does not hold {row_type.__name__} rows (row {where}: {problem['msg']}); {advice}"
         raise DamagedFile(msg) from error
     return Table(rows, json.loads(metadata.get("fashion", "{}")))
 
 
-Encode = Callable[[Any], Any]
-
-
 @cache
-def _codec(of: Any) -> tuple[Encode, Encode]:
-    """Return functions that turn a value of a type into what pyarrow takes, and back."""
-    if dataclasses.is_dataclass(of):
-        hints = typing.get_type_hints(of)
-        codecs = {field.name: _codec(hints[field.name]) for field in dataclasses.fields(of)}
-        make = typing.cast("Callable[..., Any]", of)
-        return (
-            lambda row: {name: encode(getattr(row, name)) for name, (encode, _) in codecs.items()},
-            lambda row: make(**{name: codecs[name][1](value) for name, value in row.items() if name in codecs}),
-        )
-    origin, arguments = typing.get_origin(of), typing.get_args(of)
-    if origin is types.UnionType:
-        encode, decode = _codec(next(item for item in arguments if item is not types.NoneType))
-        return (
-            lambda value: None if value is None else encode(value),
-            lambda value: None if value is None else decode(value),
-        )
-    if origin is tuple:
-        encode, decode = _codec(arguments[0])
-        return lambda value: [encode(item) for item in value], lambda value: tuple(decode(item) for item in value)
-    if isinstance(of, type) and issubclass(of, StrEnum):
-        return str, of
-    return _same, _same
-
-
-def _same(value: Any) -> Any:
-    return value
+def _rows(row_type: type) -> TypeAdapter[tuple[Any, ...]]:
+    """Return what turns rows into plain values and back; reading stops at the first row that does not fit."""
+    rows: Any = Annotated[tuple[row_type, ...], FailFast()]  # type: ignore[valid-type]
+    return TypeAdapter(rows)
 
 
 @cache

@@ -11,23 +11,23 @@ from upath import UPath
 
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.records import VECTOR_SIZE
+from fashion_pipeline.storage.files import put
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-from fashion_pipeline.storage.files import put
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class VectorRef:
-    """Where a vector lies: row ``index`` of ``part``."""
+    """The place of a vector: row ``index`` of ``part``."""
 
     part: str
     index: int
 
 
 class Vectors:
-    """Vectors of one model, in append-only Parquet parts; a vector keeps its place until it is forgotten."""
+    """Vectors of one model, in append-only Parquet parts. A vector keeps its place until it is removed."""
 
     def __init__(self, root: UPath) -> None:
         self.root = root
@@ -36,7 +36,7 @@ class Vectors:
         return self.root / f"{part}.parquet"
 
     def append(self, sha256s: Sequence[str], vectors: np.ndarray) -> list[VectorRef]:
-        """Store ``float32[n, 768]`` as one new part and return where each vector lies."""
+        """Store ``float32[n, 768]`` as one new part and return the place of each vector."""
         import io
 
         import numpy as np
@@ -52,7 +52,7 @@ class Vectors:
         return [VectorRef(part, index) for index in range(len(sha256s))]
 
     def index(self) -> dict[str, VectorRef]:
-        """Where the vector of each digest lies, of every store's; a run asks ``find`` for its own."""
+        """Return the place of every stored vector, by digest; ``find`` is faster for some of them."""
         places: dict[str, VectorRef] = {}
         for path in self._paths():
             names = self._digests(path).to_pylist()
@@ -60,12 +60,12 @@ class Vectors:
         return places
 
     def find(self, sha256s: Collection[str], *, first: Collection[str] = ()) -> dict[str, VectorRef]:
-        """Where the vectors of some digests lie; those that have none are left out.
+        """Return the places of the vectors of some digests; digests without a vector are missing from the result.
 
-        Reads digests only, of no more parts than it takes, and keeps none but those asked for.
+        Only digests are read, part by part until all are found.
 
         Args:
-            first: parts to look into before the others: where a table says that they lie.
+            first: parts to read before the others: those that a table names.
         """
         import numpy as np
         import pyarrow as pa
@@ -83,7 +83,7 @@ class Vectors:
         return places
 
     def parts(self) -> dict[UPath, list[str]]:
-        """The digests whose vectors each file holds; a damaged file holds none."""
+        """Return the digests of each file's vectors; a damaged file has none."""
         return {path: [name for name in self._digests(path).to_pylist() if name] for path in self._paths()}
 
     def _paths(self) -> list[UPath]:
@@ -96,14 +96,14 @@ class Vectors:
         try:
             with path.open("rb") as file:
                 return pq.read_table(file, columns=["sha256"])["sha256"]
-        except (pa.ArrowException, KeyError, OSError):  # a damaged part has no vectors: they are embedded again
+        except (pa.ArrowException, KeyError, OSError):  # the images of a damaged part are embedded again
             return pa.chunked_array([], pa.string())
 
     def forget(self, sha256s: Collection[str], *, part: str | None = None) -> int:
-        """Remove the vectors of some digests, of one part or of all, and return how many there were.
+        """Remove the vectors of some digests, from one part or from all, and return how many there were.
 
-        A part is written anew with zeros in their places, so that every other vector stays where tables
-        say that it lies; a part in which nothing is left is removed.
+        A part is rewritten with zeros in their places, so that every other vector keeps the place that
+        tables name. A part without any other vector is removed.
         """
         import io
 
@@ -111,18 +111,18 @@ class Vectors:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        forgotten, wanted = 0, frozenset(sha256s)
+        removed, wanted = 0, frozenset(sha256s)
         for path in self._paths() if part is None else [self._path(part)]:
             names = self._digests(path).to_pylist()
             if wanted.isdisjoint(names):
                 continue
-            stay = [index for index, name in enumerate(names) if name and name not in wanted]
-            forgotten += sum(name in wanted for name in names)
-            if not stay:
+            kept = [index for index, name in enumerate(names) if name and name not in wanted]
+            removed += sum(name in wanted for name in names)
+            if not kept:
                 path.unlink()
                 continue
             vectors = np.zeros((len(names), VECTOR_SIZE), np.float32)
-            vectors[stay] = self.load([VectorRef(path.stem, index) for index in stay])
+            vectors[kept] = self.load([VectorRef(path.stem, index) for index in kept])
             columns = {
                 "sha256": pa.array([name if name and name not in wanted else "" for name in names]),
                 "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), VECTOR_SIZE),
@@ -130,13 +130,13 @@ class Vectors:
             buffer = io.BytesIO()
             pq.write_table(pa.table(columns), buffer, compression="zstd")
             put(path, buffer.getvalue())
-        return forgotten
+        return removed
 
     def load(self, places: Sequence[VectorRef]) -> np.ndarray:
         """Return ``float32[n, 768]``, in the order of ``places``.
 
         Raises:
-            DamagedFile: a part is lost or is not what was written.
+            DamagedFile: a part is missing or damaged.
         """
         import numpy as np
         import pyarrow as pa
@@ -154,9 +154,9 @@ class Vectors:
                 values = column.values.to_numpy().reshape(-1, VECTOR_SIZE)
                 found[positions] = values[[places[position].index for position in positions]]
             except (pa.ArrowException, KeyError, OSError, ValueError, IndexError) as error:
-                msg = f"{path}: the vectors of this part cannot be read ({error}); remove it: they are embedded again"
+                msg = f"{path}: the vectors of this part cannot be read ({error}); remove the file, and the next run embeds its images again"
                 raise DamagedFile(msg) from error
         if not found.any(axis=1).all():
-            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its picture again"
+            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its image again"
             raise DamagedFile(msg)
         return found

@@ -1,1 +1,1 @@
-"""HTTP for everyone: which addresses may be reached, and how one exchange is bounded and repeated."""
+"""HTTP for everyone: which addresses may be reached, and how one exchange is bounded and retried."""

@@ -1,7 +1,7 @@
-"""One bounded HTTP exchange, repeated while that can help.
+"""One bounded HTTP exchange, retried while that can help.
 
-A ``Web`` belongs to one run. It holds a few connections to each host, and one budget of requests
-per host name that the shop's API and its pictures share.
+A ``Web`` belongs to one run. It holds a few connections to each host, and one request budget per
+host name, shared by the shop's API and its images.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from fashion_pipeline.errors import BadReply, BadUrl, BlockedAddress, HostUnavai
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.web.connections import Connections, ssl_context
 from fashion_pipeline.web.guard import Guard, Target, printable, redact
+from fashion_pipeline.web.limiter import HostLimiter
 from fashion_pipeline.web.pinned import ADDRESSES
-from fashion_pipeline.web.repeat import Try, repeating
 from fashion_pipeline.web.replies import Limits, Reply, read_body, refusal, usable
-from fashion_pipeline.web.turns import HostLimiter
+from fashion_pipeline.web.retry import Attempt, retrying
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
 
 CONNECT_TIMEOUT_S = 10.0
 ADDRESSES_KEPT = timedelta(seconds=60)
-"""How long judged addresses serve further requests to their host, so that connections are reused."""
+"""How long judged addresses are reused for further requests to their host, so that connections are too."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S).as_dict()  # the deadline bounds the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What a caller asked for; see ``Web.get``."""
+class _Options:
+    """How a caller wants a URL requested; see ``Web.get``."""
 
     limits: Limits
     headers: Mapping[str, str]
@@ -55,12 +55,12 @@ class Web:
 
     Args:
         guard: judges every URL and every redirect.
-        clock: waits, and tells how far away a Retry-After date is.
+        clock: waits, and measures the time until a Retry-After date.
         user_agent: see ``user_agent``.
-        connections_per_host: requests to one host at a time, by everything that shares this.
+        connections_per_host: concurrent requests to one host, by everything that shares this client.
         ca_file: PEM file of a private authority, trusted beside the public ones.
-        transport: what sends requests instead of sockets, for instance an application in this
-            process; the guard judges all the same.
+        transport: sends requests instead of sockets, for instance to an application in this
+            process; the guard judges URLs all the same.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Web:
         self._clock = clock
         self._user_agent = user_agent
         self.connections_per_host = connections_per_host
-        self._connections = Connections(at_once=connections_per_host, ca_file=ca_file, transport=transport)
+        self._connections = Connections(limit=connections_per_host, ca_file=ca_file, transport=transport)
         self._judged: dict[tuple[str, str, int], tuple[datetime, tuple[str, ...]]] = {}
-        self._turns: dict[str, HostLimiter] = {}
+        self._limiters: dict[str, HostLimiter] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,90 +100,96 @@ class Web:
         raw: bool = False,
         encodings: bool = False,
     ) -> Reply:
-        """Ask for a URL, again where that can help, within ``limits``.
+        """Request a URL, and retry where that can help, within ``limits``.
 
         Args:
             url: absolute.
-            limits: of each try, and how many.
-            headers: beside Host, User-Agent and Accept-Encoding.
-            auth: signs each request, before it is sent, to the URL's own origin, never to another
-                one it redirects to: not http in place of https either.
-            accept: statuses that are an answer; default: 2xx and 304.
-            raw: return the answer whatever its status, once repeating it no longer helps.
-            encodings: let the host compress; otherwise a compressed body is refused.
+            limits: of each attempt, and the number of attempts.
+            headers: in addition to Host, User-Agent and Accept-Encoding.
+            auth: signs each request to the URL's own origin, never one to another origin that it
+                redirects to; http in place of https is another origin.
+            accept: whether a status is a usable reply; default: 2xx and 304.
+            raw: return the reply whatever its status, once retrying no longer helps.
+            encodings: let the host compress the body; otherwise a compressed body is refused.
 
         Raises:
             BadUrl, BlockedAddress: by the guard; with a ``status`` where the host redirects there.
             BadReply: too large, compressed, or redirected too often.
             RefusedByHost: 404 and 410 (``gone``), other 3xx and 4xx (``http_error``).
-            HostUnavailable: no name, no answer, a transfer broken off (``truncated``), 408, 425,
-                429 or 5xx, or a 2xx that ``accept`` does not take; ``retry_after_s`` is the pause
-                the host asked for.
+            HostUnavailable: no address, no reply, an interrupted transfer (``truncated``), 408,
+                425, 429 or 5xx, or a 2xx that ``accept`` does not take; ``retry_after_s`` is the
+                pause the host asked for.
         """
-        asked = _Asked(
+        options = _Options(
             limits=limits, headers=headers or {}, auth=auth, accept=accept or usable, raw=raw, encodings=encodings
         )
-        made: Try = await repeating(clock=self._clock, limits=limits)(self._follow, url, asked)
-        if made.error is not None and not raw:
-            raise made.error
-        return made.reply
+        attempt: Attempt = await retrying(clock=self._clock, limits=limits)(self._follow, url, options)
+        if attempt.error is not None and not raw:
+            raise attempt.error
+        return attempt.reply
 
-    async def _follow(self, url: str, asked: _Asked) -> Try:
-        """Make one try: ask, and follow redirects, each judged like the first URL."""
+    async def _follow(self, url: str, options: _Options) -> Attempt:
+        """Make one attempt: request the URL and follow redirects, each judged like the first URL."""
         origin = target = self.guard.check(url)
-        left_s = asked.limits.deadline_s
-        made: Try | None = None
-        for hops_left in range(asked.limits.max_redirects, -1, -1):
-            with _led_by(url, made):
-                if made is not None:
-                    target = self.guard.check(_joined(target.url, made.reply.headers["location"]))
-                made = await self._ask(target, asked, asked.auth if target.origin == origin.origin else None, left_s)
-            redirected = made.reply.status in _REDIRECTS and "location" in made.reply.headers
-            if made.error is None or not redirected or (asked.raw and not hops_left):
-                return made
-            left_s -= made.seconds
-        msg = f"{redact(url)} redirects more than {asked.limits.max_redirects} times; correct the address in the shop"
+        remaining_s = options.limits.deadline_s
+        previous: Attempt | None = None
+        for hops_remaining in range(options.limits.max_redirects, -1, -1):
+            with _naming_redirect(url, previous):
+                if previous is not None:
+                    target = self.guard.check(_join(target.url, previous.reply.headers["location"]))
+                auth = options.auth if target.origin == origin.origin else None
+                attempt = await self._request(target, options, auth, remaining_s)
+            redirected = attempt.reply.status in _REDIRECTS and "location" in attempt.reply.headers
+            if attempt.error is None or not redirected or (options.raw and not hops_remaining):
+                return attempt
+            remaining_s -= attempt.seconds
+            previous = attempt
+        msg = (
+            f"{redact(url)} redirects more than {options.limits.max_redirects} times; use the final address in the shop"
+        )
         raise BadReply(msg, reason=Reason.TOO_MANY_REDIRECTS, url=redact(url))
 
-    async def _ask(self, target: Target, asked: _Asked, auth: httpx.Auth | None, left_s: float) -> Try:
-        """Wait for a turn at the host, make one exchange, and say what its status means."""
+    async def _request(self, target: Target, options: _Options, auth: httpx.Auth | None, deadline_s: float) -> Attempt:
+        """Wait for a slot at the host, make one exchange, and translate its status."""
         url = redact(target.url)
-        turns = self._turns.setdefault(target.host, HostLimiter(at_once=self.connections_per_host, clock=self._clock))
+        limiter = self._limiters.setdefault(
+            target.host, HostLimiter(limit=self.connections_per_host, clock=self._clock)
+        )
         loop = asyncio.get_running_loop()
-        async with turns.one() as begun:
+        async with limiter.slot() as begun:
             started = loop.time()
             try:
-                async with asyncio.timeout(left_s):
-                    reply = await self._exchange(target, asked, auth)
+                async with asyncio.timeout(deadline_s):
+                    reply = await self._exchange(target, options, auth)
             except TimeoutError:
-                msg = f"{url} took longer than {asked.limits.deadline_s:g} s; it is tried again later"
+                msg = f"{url} took longer than {options.limits.deadline_s:g} s; it is tried again later"
                 raise HostUnavailable(msg, reason=Reason.TOO_SLOW, url=url) from None
-            error = None if asked.accept(reply.status) else refusal(reply, url=url, now=self._clock.now())
-            turns.note(error, begun=begun)
-            return Try(reply, error, loop.time() - started)
+            error = None if options.accept(reply.status) else refusal(reply, url=url, now=self._clock.now())
+            limiter.record(error, begun=begun)
+            return Attempt(reply, error, loop.time() - started)
 
-    async def _exchange(self, target: Target, asked: _Asked, auth: httpx.Auth | None) -> Reply:
+    async def _exchange(self, target: Target, options: _Options, auth: httpx.Auth | None) -> Reply:
         request = httpx.Request(
             "GET",
             target.url,
             headers={
                 "User-Agent": self._user_agent,
                 "Accept": "*/*",
-                "Accept-Encoding": "gzip, deflate" if asked.encodings else "identity",
-                **asked.headers,
+                "Accept-Encoding": "gzip, deflate" if options.encodings else "identity",
+                **options.headers,
             },
             extensions={ADDRESSES: await self._addresses(target), "timeout": _TIMEOUT},
         )
         if auth is not None:
             request = await anext(auth.async_auth_flow(request))
-        async with self._connections.of(target) as transport:
-            with self._translated(target):
+        async with self._connections.to(target) as transport:
+            with self._translate_errors(target):
                 response = await transport.handle_async_request(request)
             async with contextlib.aclosing(response):
                 body = b""
-                if asked.raw or asked.accept(response.status_code):
+                if options.raw or options.accept(response.status_code):
                     body = await read_body(
-                        response, url=redact(target.url), limits=asked.limits, plain=not asked.encodings
+                        response, url=redact(target.url), limits=options.limits, plain=not options.encodings
                     )
         return Reply(response.status_code, response.headers, body, str(target.url))
 
@@ -197,8 +203,8 @@ class Web:
         return addresses
 
     @contextlib.contextmanager
-    def _translated(self, target: Target) -> Iterator[None]:
-        """Say in our words why no answer began; the host's addresses are judged anew next time."""
+    def _translate_errors(self, target: Target) -> Iterator[None]:
+        """Raise our own error where no reply began; the host's addresses are judged again next time."""
         url = redact(target.url)
         try:
             yield
@@ -221,18 +227,18 @@ class Web:
 
 
 @contextlib.contextmanager
-def _led_by(url: str, made: Try | None) -> Iterator[None]:
-    """Say of what the guard refuses behind a redirect that it was the host of ``url`` who led there."""
+def _naming_redirect(url: str, redirect: Attempt | None) -> Iterator[None]:
+    """Say, where the guard refuses the target of a redirect, that ``url`` redirected there."""
     try:
         yield
     except (BadUrl, BlockedAddress) as error:
-        if made is None:
+        if redirect is None:
             raise
         msg = f"{redact(url)} redirects: {error}"
-        raise type(error)(msg, reason=error.reason, url=redact(url), status=made.reply.status) from error
+        raise type(error)(msg, reason=error.reason, url=redact(url), status=redirect.reply.status) from error
 
 
-def _joined(url: httpx.URL, location: str) -> httpx.URL:
+def _join(url: httpx.URL, location: str) -> httpx.URL:
     try:
         return url.join(location)
     except (httpx.InvalidURL, ValueError) as error:  # ValueError: of urljoin, at half an IPv6 address
@@ -249,6 +255,6 @@ def _is_tls(error: BaseException | None) -> bool:
 
 
 def user_agent(contact: str) -> str:
-    """Say who asks, and where a shop owner reaches them."""
+    """Return the User-Agent: this program, and where a shop owner can reach its operator."""
     name = f"fashion-pipeline/{__version__}"
     return f"{name} (+{contact})" if contact else name

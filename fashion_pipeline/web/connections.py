@@ -1,4 +1,4 @@
-"""The open connections of a run: a few to each host, none through a proxy, and never too many hosts at once."""
+"""The open connections of a run: a few to each host, none through a proxy, and to a limited number of hosts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from fashion_pipeline.web.pinned import PinnedTransport
 
 KEEP_ALIVE_S = 30.0
 MOST_ORIGINS = 32
-"""Origins whose connections stay open for further requests; a shop may show pictures of a thousand hosts."""
+"""Origins whose connections stay open for further requests; a shop may list images on a thousand hosts."""
 
 
 @dataclass(slots=True)
 class _Pool:
-    """The connections to one origin, and how many requests use them now."""
+    """The connections to one origin, and the number of requests that use them now."""
 
     transport: httpx.AsyncBaseTransport
     pinned: PinnedTransport
@@ -30,66 +30,66 @@ class _Pool:
 
 
 class Connections:
-    """One connection pool for each origin, for in httpx 0.28 a large pool is several times slower than many small ones.
+    """One connection pool per origin: in httpx 0.28 one large pool is several times slower than many small ones.
 
     Args:
-        at_once: connections to one origin.
+        limit: connections to one origin.
         ca_file: PEM file of a private authority, trusted beside the public ones.
-        transport: what sends requests instead of sockets.
+        transport: sends requests instead of sockets.
     """
 
-    def __init__(self, *, at_once: int, ca_file: Path | None, transport: httpx.AsyncBaseTransport | None) -> None:
-        self._at_once = at_once
+    def __init__(self, *, limit: int, ca_file: Path | None, transport: httpx.AsyncBaseTransport | None) -> None:
+        self._limit = limit
         self._ca_file = ca_file
         self._transport = transport
-        self._lines: dict[tuple[str, str, int], _Pool] = {}  # the longest unused first
+        self._pools: dict[tuple[str, str, int], _Pool] = {}  # least recently used first
 
     @contextlib.asynccontextmanager
-    async def of(self, target: Target) -> AsyncIterator[PinnedTransport]:
-        """Give the connections of a target's origin for one exchange; then close those that were unused longest.
+    async def to(self, target: Target) -> AsyncIterator[PinnedTransport]:
+        """Lend the connections to a target's origin for one exchange; then close the least recently used ones.
 
         Raises:
             SettingsError: ``ca_file`` holds no certificate.
         """
-        line = self._lines.pop(target.origin, None) or self._opened()
-        self._lines[target.origin] = line
-        line.in_use += 1
+        pool = self._pools.pop(target.origin, None) or self._open()
+        self._pools[target.origin] = pool
+        pool.in_use += 1
         try:
-            yield line.pinned
+            yield pool.pinned
         finally:
-            line.in_use -= 1
-            idle = [origin for origin, other in self._lines.items() if not other.in_use]
-            surplus = max(0, len(self._lines) - MOST_ORIGINS)
-            for unused in [self._lines.pop(origin) for origin in idle[:surplus]]:
+            pool.in_use -= 1
+            idle = [origin for origin, other in self._pools.items() if not other.in_use]
+            surplus = max(0, len(self._pools) - MOST_ORIGINS)
+            for unused in [self._pools.pop(origin) for origin in idle[:surplus]]:
                 await self._close(unused)
 
     async def aclose(self) -> None:
-        """Close all."""
-        while self._lines:
-            await self._close(self._lines.popitem()[1])
+        """Close all connections."""
+        while self._pools:
+            await self._close(self._pools.popitem()[1])
         if self._transport is not None:
             await self._transport.aclose()
 
-    def _opened(self) -> _Pool:
+    def _open(self) -> _Pool:
         transport = self._transport or httpx.AsyncHTTPTransport(
             verify=ssl_context(self._ca_file),
             trust_env=False,
             limits=httpx.Limits(
-                max_connections=self._at_once,
-                max_keepalive_connections=self._at_once,
+                max_connections=self._limit,
+                max_keepalive_connections=self._limit,
                 keepalive_expiry=KEEP_ALIVE_S,
             ),
         )
         return _Pool(transport, PinnedTransport(transport))
 
-    async def _close(self, line: _Pool) -> None:
-        if line.transport is not self._transport:
-            await line.transport.aclose()
+    async def _close(self, pool: _Pool) -> None:
+        if pool.transport is not self._transport:
+            await pool.transport.aclose()
 
 
 @cache
 def ssl_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return the process's one context per authority file; building one takes about 25 ms.
+    """Return the TLS context for an authority file, cached: building one takes about 25 ms.
 
     Raises:
         SettingsError: the file holds no certificate.

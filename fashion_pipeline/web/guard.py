@@ -1,10 +1,10 @@
-"""Which URLs may be asked for, judged by the addresses they lead to.
+"""Which URLs may be requested, judged by the addresses they lead to.
 
-A picture's URL is a string that a stranger typed into a shop. The name in it is resolved, every
-address it has must be public, and the connection goes to an address that was judged: a name that
+An image's URL is a string that a stranger typed into a shop. Its host name is resolved, every
+address must be public, and the connection goes to an address that was judged: a name that
 resolves differently a moment later (DNS rebinding) changes nothing. One private address among
-public ones refuses the name: no honest host has that, and choosing would leave the choice to
-whoever answers for the name. Spellings of a private address (``2130706433``, ``0x7f.1``, IPv6
+public ones blocks the name: no honest host has that, and picking the public one would leave the
+choice to whoever controls the name. Spellings of a private address (``2130706433``, ``0x7f.1``, IPv6
 forms with an IPv4 address inside) are judged after resolution, so none needs a rule of its own.
 """
 
@@ -26,18 +26,18 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.stores import Store
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a host name and a port to its addresses as text; raises ``OSError`` where there are none."""
+"""Maps a host name and a port to its addresses as text; raises ``OSError`` where there are none."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 LOOKUP_TIMEOUT_S = 10.0
-_LOOKUPS_AT_ONCE = 64
+_MAX_LOOKUPS = 64
 
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  # RFC 1035, 2.3.4; _ is seen in the wild
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: everything else has a special use
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _COMPATIBLE = IPv6Network("::/96")  # RFC 4291, 2.5.5.1: likewise; also holds :: and ::1
-_SPECIAL = (  # public by number, or so in some versions of Python, but no place for a web server
+_SPECIAL = (  # public by number, or so in some versions of Python, but not for web servers
     IPv4Network("168.63.129.16/32"),  # Azure's own host agent to its guests
     IPv4Network("192.0.0.0/24"),  # RFC 6890: IETF protocol assignments; Oracle's cloud has its metadata there
     IPv4Network("192.88.99.0/24"),  # RFC 7526: the former 6to4 relay
@@ -48,11 +48,13 @@ _SPECIAL = (  # public by number, or so in some versions of Python, but no place
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that may be asked for.
+    """A URL that may be requested.
 
     Attributes:
+        url: the URL as parsed.
+        scheme: ``http`` or ``https``.
         host: in ASCII (IDNA), lower case, without brackets.
-        port: explicit or the scheme's own.
+        port: the explicit one, or the scheme's default.
         addresses: the judged addresses to connect to, in the resolver's order; empty until judged.
     """
 
@@ -64,35 +66,35 @@ class Target:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port (RFC 6454): what keys, connections and judged addresses belong to."""
+        """Scheme, host and port (RFC 6454): credentials, connections and judged addresses belong to one."""
         return self.scheme, self.host, self.port
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Ask the machine's resolver for A and AAAA.
+    """Look up A and AAAA records with the machine's resolver.
 
-    In threads of its own: a name server that hangs holds a thread for up to half a minute, and the
-    event loop's few threads store bytes.
+    Lookups have threads of their own: a name server that hangs holds one for up to half a minute,
+    and the event loop's few threads are needed to store bytes.
     """
-    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_lookup_threads(), ask)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_lookup_threads(), look_up)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @cache
 def _lookup_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_LOOKUPS_AT_ONCE, "lookup")
+    return ThreadPoolExecutor(_MAX_LOOKUPS, "lookup")
 
 
 class Guard:
     """Judges URLs for one store.
 
     Args:
-        allow_private_hosts: names or addresses, as a URL would write them, that may lead anywhere
-            and name any port: test shops.
-        allow_ports: ports that any other host may be asked on.
-        resolver: where addresses come from.
-        lookup_timeout_s: how long the resolver is waited for.
+        allow_private_hosts: host names or addresses, as in a URL, that may resolve to any address
+            and use any port; for test shops.
+        allow_ports: ports allowed for all other hosts.
+        resolver: looks up addresses.
+        lookup_timeout_s: the longest wait for the resolver.
     """
 
     def __init__(
@@ -120,11 +122,11 @@ class Guard:
         )
 
     def check(self, url: str | httpx.URL) -> Target:
-        """Judge what can be judged without asking a resolver; ``addresses`` stays empty.
+        """Judge what can be judged without a lookup; ``addresses`` stays empty.
 
         Raises:
-            BadUrl: not http or https, a user in it, or no host.
-            BlockedAddress: a port that is not allowed.
+            BadUrl: the URL is not http or https, holds a user name, or has no host.
+            BlockedAddress: its port is not allowed.
         """
         target = parse(url)
         if target.port not in self._allowed_ports and target.host not in self._allowed_hosts:
@@ -137,8 +139,8 @@ class Guard:
         """Resolve the URL's host and judge every address it has.
 
         Raises:
-            BadUrl, BlockedAddress: as ``check``; also where any address is not public.
-            HostUnavailable: the name has no address, or none in time.
+            BadUrl, BlockedAddress: as ``check``; also if any address is not public.
+            HostUnavailable: the name has no address, or the lookup timed out.
         """
         target = self.check(url)
         try:
@@ -159,7 +161,7 @@ class Guard:
         return replace(target, addresses=addresses)
 
     async def _resolve(self, target: Target) -> tuple[str, ...]:
-        """Look a name up, once for all who want it at this moment."""
+        """Look a name up; concurrent callers share one lookup."""
         lookup = self._lookups.get(target.host)
         if lookup is None:
             lookup = asyncio.create_task(self._look_up(target))
@@ -174,18 +176,18 @@ class Guard:
     def _looked_up(self, host: str, lookup: asyncio.Task[tuple[str, ...]]) -> None:
         self._lookups.pop(host)
         if not lookup.cancelled():
-            lookup.exception()  # whoever waited has it; without this, one that nobody waited for is reported as lost
+            lookup.exception()  # marks it as retrieved; otherwise asyncio logs an error that no caller waited for
 
 
 def parse(url: str | httpx.URL) -> Target:
     """Read a URL's scheme, host and port.
 
     Raises:
-        BadUrl: it is none, is not http or https, has a user in it, or no host.
+        BadUrl: it is not a URL, not http or https, holds a user name, or has no host.
     """
     try:
         parsed = httpx.URL(url)
-        _ = parsed.host  # httpx reads it once more when it asks, and fails on "xn--" before what is not Punycode
+        _ = parsed.host  # httpx decodes it again when it sends, and fails on "xn--" followed by invalid Punycode
     except (httpx.InvalidURL, UnicodeError) as error:
         msg = f"{redact(url)!r} is not a URL ({printable(error)}); correct it in the shop"
         raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from None
@@ -206,7 +208,7 @@ def parse(url: str | httpx.URL) -> Target:
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet; an IPv4 address inside an IPv6 one counts.
+    """Whether an address is one of the public internet; an IPv4 address inside an IPv6 one is judged instead.
 
     ``ipaddress.is_global`` alone calls 64:ff9b::7f00:1, 2002:7f00:1::, ::127.0.0.1 and 224.0.0.1
     global, and "not private" lets 100.64.0.1 through (measured on Python 3.11).
@@ -218,7 +220,7 @@ def is_public(address: str) -> bool:
 
 
 def redact(url: str | httpx.URL) -> str:
-    """Return a URL without user, query and fragment, for messages; whatever it is, ``printable``."""
+    """Return a URL for messages: without user, query and fragment, and ``printable``."""
     text = str(url).split("?")[0].split("#")[0]
     scheme, mark, rest = text.partition("://")
     if mark:
@@ -230,12 +232,12 @@ def redact(url: str | httpx.URL) -> str:
 
 
 def printable(text: object) -> str:
-    """Return a stranger's words for use in a message: at most 200 characters, none that steers a terminal."""
+    """Return a stranger's text for use in a message: at most 200 characters, no terminal control characters."""
     return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(text)[:200])
 
 
 def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return the IPv4 address that an IPv6 address stands for, where it stands for one."""
+    """Return the IPv4 address that an IPv6 address embeds, or the address itself."""
     if isinstance(ip, IPv4Address):
         return ip
     if ip.ipv4_mapped is not None:

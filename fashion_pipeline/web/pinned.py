@@ -1,4 +1,4 @@
-"""A transport that connects to the addresses that were judged, and to no other."""
+"""A transport that connects only to addresses that were judged."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ ADDRESSES = "fashion_addresses"
 class PinnedTransport(httpx.AsyncBaseTransport):
     """Sends a request to one of its judged addresses.
 
-    The Host header and the name checked against the certificate stay the URL's, so this changes
-    only where the connection goes. It lies below authentication: a signature sees the URL itself.
+    The Host header and the name checked against the certificate stay those of the URL; only the
+    address of the connection changes. Requests are signed before they come here, so a signature
+    covers the URL itself.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
@@ -22,12 +23,12 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         """Connect to the first address that accepts a connection.
 
         Raises:
-            httpx.ConnectError, httpx.ConnectTimeout: none did; the last one's error.
+            httpx.ConnectError, httpx.ConnectTimeout: no address accepted; the error of the last one.
         """
         addresses: tuple[str, ...] = request.extensions[ADDRESSES]
         name = request.url.raw_host.decode("ascii").removesuffix(".")  # no certificate is for "shop.test."
         extensions = {**request.extensions, "sni_hostname": name}
-        for untried, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
+        for remaining, address in zip(range(len(addresses) - 1, -1, -1), addresses, strict=True):
             pinned = httpx.Request(
                 request.method,
                 request.url.copy_with(host=address),
@@ -38,7 +39,7 @@ class PinnedTransport(httpx.AsyncBaseTransport):
             try:
                 return await self._inner.handle_async_request(pinned)
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                if not untried:
+                if not remaining:
                     raise
         msg = f"no judged address for {request.url.host}"
         raise httpx.ConnectError(msg, request=request)

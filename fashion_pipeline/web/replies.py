@@ -1,4 +1,4 @@
-"""What an exchange may cost, what an answer's status means, and how long a host asks us to wait."""
+"""What an exchange may cost, what a reply's status means, and how long a host asks us to wait."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fashion_pipeline.web.guard import printable
 _GONE = frozenset({404, 410})
 _LATER = frozenset({408, 425})
 _RATE_LIMITED = 429
-_HALF_AN_ANSWER = {204: Reason.EMPTY, 205: Reason.EMPTY, 206: Reason.TRUNCATED, 304: Reason.EMPTY}
-_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})  # one of them: a chain multiplies what a few bytes become
+_INCOMPLETE = {204: Reason.EMPTY, 205: Reason.EMPTY, 206: Reason.TRUNCATED, 304: Reason.EMPTY}
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})  # only one: a chain multiplies how much a few bytes expand to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,12 @@ class Limits:
     """What one exchange may cost.
 
     Attributes:
-        max_bytes: of the body, decoded.
-        deadline_s: of a try, from looking up the first name to the body's last byte, with all
-            redirects; waiting for a turn at the host does not count.
-        max_redirects: hops that are followed.
-        attempts: tries in all.
-        again_when_slow: whether a try that met the deadline is followed by another.
+        max_bytes: the largest body, after decompression.
+        deadline_s: for one attempt with all its redirects, from the first lookup to the last byte;
+            waiting for a slot at the host does not count.
+        max_redirects: redirects to follow.
+        attempts: the most attempts.
+        again_when_slow: whether to retry after an attempt that exceeded the deadline.
     """
 
     max_bytes: int
@@ -41,7 +41,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; ``url`` is the last one asked, after redirects."""
+    """What a host sent back.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the reply's headers.
+        body: the whole body, decompressed.
+        url: the last URL requested, after redirects.
+    """
 
     status: int
     headers: httpx.Headers
@@ -50,21 +57,21 @@ class Reply:
 
 
 def usable(status: int) -> bool:
-    """Whether a status brings what was asked for: 2xx, or 304."""
+    """Whether a status means success: 2xx, or 304."""
     return 200 <= status < 300 or status == 304
 
 
 def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
-    """Return the error that a status stands for, where it was not accepted as an answer.
+    """Return the error that an unaccepted status stands for.
 
     Args:
-        reply: the answer.
+        reply: the reply with that status.
         url: for the message, without secrets.
-        now: what a Retry-After date is measured from.
+        now: the time a Retry-After date is compared with.
     """
     status, wait_s = reply.status, retry_after_s(reply.headers.get("retry-after"), now=now)
     if status in _GONE:
-        msg = f"{url} answered {status}: it is not there any more"
+        msg = f"{url} answered {status}: it no longer exists"
         return RefusedByHost(msg, reason=Reason.GONE, url=url, status=status)
     if status == _RATE_LIMITED:
         msg = f"{url} answered 429: the host asks for fewer requests; it is tried again later"
@@ -72,29 +79,29 @@ def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
     if status >= 500 or status in _LATER:
         msg = f"{url} answered {status}; it is tried again later"
         return HostUnavailable(msg, reason=Reason.HTTP_ERROR, url=url, status=status, retry_after_s=wait_s)
-    if status < 300 or status in _HALF_AN_ANSWER:
-        msg = f"{url} answered {status}, which is no whole answer to what was asked; it is tried again later"
-        return HostUnavailable(msg, reason=_HALF_AN_ANSWER.get(status, Reason.HTTP_ERROR), url=url, status=status)
-    msg = f"{url} answered {status}; open it in a browser to see what the host has against it"
+    if status < 300 or status in _INCOMPLETE:
+        msg = f"{url} answered {status} instead of the whole content; it is tried again later"
+        return HostUnavailable(msg, reason=_INCOMPLETE.get(status, Reason.HTTP_ERROR), url=url, status=status)
+    msg = f"{url} answered {status}; open it in a browser to see why the host refuses it"
     return RefusedByHost(msg, reason=Reason.HTTP_ERROR, url=url, status=status)
 
 
 async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain: bool) -> bytes:
-    """Read a body as it comes, up to the cap.
+    """Read a body as a stream, up to the cap.
 
     Args:
-        response: whose body was not read yet.
+        response: its body must not have been read yet.
         url: for messages, without secrets.
-        limits: ``max_bytes`` counts decoded bytes.
-        plain: refuse a compressed body, for it was not asked for.
+        limits: ``max_bytes`` counts decompressed bytes.
+        plain: refuse a compressed body, because none was requested.
 
     Raises:
-        BadReply: too large (the announced length is believed first), or compressed.
-        HostUnavailable: the connection broke off before the body's end (``truncated``).
+        BadReply: the body is too large, by its announced length or as read, or it is compressed.
+        HostUnavailable: the connection ended before the body did (``truncated``).
     """
     encoding = printable(response.headers.get("content-encoding", "").strip().lower())
     if encoding not in ({"", "identity"} if plain else {"", "identity", *_ENCODINGS}):
-        msg = f"{url} came in the encoding {encoding}, not asked for; correct the host's configuration"
+        msg = f"{url} came with the encoding {encoding}, which was not requested; correct the host's configuration"
         raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code)
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.max_bytes:
@@ -106,7 +113,7 @@ async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain
             if len(body) > limits.max_bytes:
                 raise _too_large(url, limits.max_bytes + 1, limits)
     except httpx.DecodingError as error:
-        msg = f"{url} came in a damaged {encoding} encoding ({printable(error)}); correct the host's configuration"
+        msg = f"{url} came with a damaged {encoding} encoding ({printable(error)}); correct the host's configuration"
         raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code) from error
     except httpx.TransportError as error:
         what = printable(error) or type(error).__name__
@@ -125,11 +132,11 @@ def retry_after_s(value: str | None, *, now: datetime) -> float | None:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # a year of twenty digits
         return None
-    if date.tzinfo is None:  # "-0000": a date in UTC that says nothing of its zone
+    if date.tzinfo is None:  # "-0000": UTC, without a stated time zone
         date = date.replace(tzinfo=UTC)
     return max(0.0, (date - now).total_seconds())
 
 
 def _too_large(url: str, size_bytes: int, limits: Limits) -> BadReply:
-    msg = f"{url} has at least {size_bytes:,} bytes; no more than {limits.max_bytes:,} are read"
+    msg = f"{url} has at least {size_bytes:,} bytes; the limit is {limits.max_bytes:,}"
     return BadReply(msg, reason=Reason.FILE_TOO_LARGE, url=url, size_bytes=size_bytes)

@@ -12,8 +12,9 @@ from dotenv import dotenv_values
 from fashion_pipeline.cli.init import KEY_VARIABLES, STORE_ID, env_example, next_steps, stores_yaml, write_starter
 from fashion_pipeline.errors import SettingsError, StoresFileError
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.stores import Quality, read_stores
+from fashion_pipeline.stores import Quality
 from fashion_pipeline.stores import Store as StoreModel
+from fashion_pipeline.stores_file import read_stores
 
 KEYS = dict.fromkeys(KEY_VARIABLES, "filled in")
 
@@ -74,16 +75,16 @@ def test_every_setting_stands_in_the_example_and_may_be_uncommented(
 
 @pytest.mark.parametrize("name", ["stores.yaml", ".env.example"])
 def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
-    """Where one of the files is there already, neither is written, and the message names it."""
+    """Where one of the files exists, neither is written, and the message names it."""
     (tmp_path / name).write_text("mine", "utf-8")
-    with pytest.raises(SettingsError, match=f"{re.escape(name)}: there already, and not overwritten"):
+    with pytest.raises(SettingsError, match=f"{re.escape(name)}: already exists and was not overwritten"):
         write_starter(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text("utf-8") == "mine"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A folder below a file is wrong use, told in a sentence."""
+    """A folder below a file is refused with a message that names the option."""
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match=r"cannot be written .*--folder"):
         write_starter(tmp_path / "file" / "folder")

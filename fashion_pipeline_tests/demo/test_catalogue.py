@@ -10,7 +10,7 @@ import pytest
 from fashion_pipeline.demo.catalogue import PRODUCTS, SPECIALS, STORES, environment, model_shops, specials, stores_yaml
 from fashion_pipeline.model_shop.payload import product_payload
 from fashion_pipeline.model_shop.shop import ModelShop
-from fashion_pipeline.stores import read_stores
+from fashion_pipeline.stores_file import read_stores
 from fashion_pipeline_tests.demo.test_media import passes
 
 ORIGIN = "http://127.0.0.1:8123"

@@ -18,7 +18,7 @@ from fashion_pipeline.storage.vectors import Vectors
 
 
 class Tower(torch.nn.Module):
-    """A linear tower that cannot take more than ``room`` pictures at once."""
+    """A linear tower that cannot take more than ``room`` images at once."""
 
     def __init__(self, room: int = 1000) -> None:
         super().__init__()
@@ -36,28 +36,28 @@ def encoder(tower: Tower, batch_size: int = 4) -> Encoder:
     return Encoder(tower, device=torch.device("cpu"), bf16=False, batch_size=batch_size)
 
 
-def pictures(count: int) -> np.ndarray:
+def images(count: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (count, 224, 224, 3)).astype(np.uint8)
 
 
 def test_out_of_memory_halves_the_batch_and_loses_nothing() -> None:
     """A batch that does not fit is halved until it does; the order and number of vectors stay."""
     tower = Tower(room=3)
-    pixels = pictures(10)
+    pixels = images(10)
     vectors = encoder(tower, batch_size=8).encode(pixels)
     assert np.allclose(vectors, encoder(Tower()).encode(pixels))
     assert tower.sizes == [2, 2, 2, 2, 2]
 
 
-def test_no_room_for_one_picture_is_an_error_with_advice() -> None:
-    """Halving ends at one picture, with a sentence."""
+def test_no_memory_for_one_image_is_an_error_with_advice() -> None:
+    """If even one image does not fit, the error says what to do."""
     with pytest.raises(MemoryError, match="FASHION_DEVICE=cpu"):
-        encoder(Tower(room=0)).encode(pictures(2))
+        encoder(Tower(room=0)).encode(images(2))
 
 
-def test_no_pictures_are_no_vectors() -> None:
+def test_no_images_give_no_vectors() -> None:
     """An empty batch is not an error."""
-    assert len(encoder(Tower()).encode(pictures(0))) == 0
+    assert len(encoder(Tower()).encode(images(0))) == 0
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def embed(
     **more: Any,
 ) -> Any:
     loaded: list[Encoder] = []
-    pixels: dict[str, np.ndarray] = dict(zip(sorted(set(sha256s)), pictures(len(set(sha256s))), strict=True))
+    pixels: dict[str, np.ndarray] = dict(zip(sorted(set(sha256s)), images(len(set(sha256s))), strict=True))
 
     def read_pixels(sha256: str) -> np.ndarray:
         if broken and sha256 in broken:
@@ -98,8 +98,8 @@ def embed(
     return table, counts, len(loaded)
 
 
-def test_what_has_a_vector_costs_nothing(vectors: Vectors) -> None:
-    """A second run loads no model and embeds nothing; a new picture alone is embedded."""
+def test_an_image_with_a_vector_costs_nothing(vectors: Vectors) -> None:
+    """A second run loads no model and embeds nothing; of a later set, only the new image is embedded."""
     table, counts, loads = embed(vectors, ["a", "b", "b"])
     assert (counts.embedded, loads, [row.sha256 for row in table.rows]) == (2, 1, ["a", "b"])
     again, counts, loads = embed(vectors, ["a", "b"])
@@ -108,8 +108,8 @@ def test_what_has_a_vector_costs_nothing(vectors: Vectors) -> None:
     assert counts.embedded == 1
 
 
-def test_an_unreadable_picture_fails_alone(vectors: Vectors) -> None:
-    """Lost or damaged bytes fail one picture for the moment; the others get their vectors."""
+def test_an_unreadable_image_fails_alone(vectors: Vectors) -> None:
+    """Lost or damaged bytes fail one image temporarily; the others get their vectors."""
     broken = {"b": FileNotFoundError("b"), "c": DamagedFile("c")}
     table, counts, _ = embed(vectors, ["a", "b", "c", "d"], broken=broken)
     outcomes = {row.sha256: row.outcome for row in table.rows}
@@ -123,8 +123,8 @@ def test_an_unreadable_picture_fails_alone(vectors: Vectors) -> None:
     assert retry > datetime.now(UTC)
 
 
-def test_a_picture_whose_decoder_fails_waits_for_its_time(vectors: Vectors) -> None:
-    """A decoder that hangs again costs its deadline once a wait, not in every run; the others get their vectors."""
+def test_an_image_whose_decoder_fails_waits_for_its_retry(vectors: Vectors) -> None:
+    """A hanging decoder costs its deadline once per wait, not in every run; the others get their vectors."""
     broken: dict[str, Exception] = {"b": DecoderFailed("30 s", reason=Reason.DECODER_TIMEOUT)}
     table, counts, _ = embed(vectors, ["a", "b"], broken=broken)
     failure = table.rows[1].outcome
@@ -137,7 +137,7 @@ def test_a_picture_whose_decoder_fails_waits_for_its_time(vectors: Vectors) -> N
 
 
 def test_pixels_are_dropped_only_after_their_vectors_are_stored(vectors: Vectors) -> None:
-    """Whoever drops pixels is told after the part is on the disk."""
+    """``embedded`` is called only after the part is on the disk."""
     stored: list[bool] = []
     embed(vectors, ["a", "b"], embedded=lambda sha256s: stored.append(set(sha256s) <= set(vectors.index())))
     assert stored == [True]

@@ -37,7 +37,7 @@ def copied(directory: Path, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_embeds_as_open_clip_itself_does(checkpoint_directory: Path, home: Home) -> None:
-    """Pixels through our path give the vectors of open_clip's own preprocessing and encode_image."""
+    """Our pixels and encoder give the same vectors as open_clip's preprocessing and encode_image."""
     import open_clip
     import torch
     from PIL import Image
@@ -59,7 +59,7 @@ def test_a_checkpoint_embeds_as_open_clip_itself_does(checkpoint_directory: Path
 
 
 def test_bf16_is_used_only_when_it_agrees_with_fp32(checkpoint_directory: Path, home: Home) -> None:
-    """Asked for, bf16 is used, and its vectors have a cosine of at least 0.9999 to fp32's."""
+    """If requested, bf16 is used, and its vectors have a cosine of at least 0.9999 to fp32's."""
     pixels = np.random.default_rng(2).integers(0, 256, (4, 224, 224, 3)).astype(np.uint8)
     checkpoint = found(checkpoint_directory, home)
     half = load_encoder(checkpoint, device="cpu", precision="bf16", batch_size="auto")
@@ -82,7 +82,7 @@ def test_the_fingerprint_follows_weights_config_and_pixels(
 
 
 def test_finding_a_checkpoint_does_not_import_torch(checkpoint_directory: Path, tmp_path: Path) -> None:
-    """A run in which nothing has to be embedded does not pay for torch."""
+    """A run that embeds nothing does not import torch."""
     program = (
         "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage.home import Home; "
         "find_checkpoint(sys.argv[1], home=Home(sys.argv[2]), pixel_spec='s'); "
@@ -93,13 +93,13 @@ def test_finding_a_checkpoint_does_not_import_torch(checkpoint_directory: Path, 
 
 
 def test_a_missing_directory_says_what_to_set(home: Home) -> None:
-    """Without a directory the run fails with a sentence, never with a random model."""
+    """Without the directory the run fails with advice, and never uses a random model."""
     with pytest.raises(WeightsUnavailable, match=r"no directory /nowhere.*FASHION_MODEL=local-dir:"):
         find_checkpoint("local-dir:/nowhere", home=home, pixel_spec="s")
 
 
 def test_a_directory_without_weights_is_refused(checkpoint_directory: Path, home: Home, tmp_path: Path) -> None:
-    """open_clip alone would go on with random weights."""
+    """open_clip alone would continue with random weights."""
     copy = copied(checkpoint_directory, tmp_path)
     next(copy.glob("*.safetensors")).unlink()
     with pytest.raises(WeightsUnavailable, match="must hold"):
@@ -107,16 +107,16 @@ def test_a_directory_without_weights_is_refused(checkpoint_directory: Path, home
 
 
 def test_truncated_weights_are_refused(checkpoint_directory: Path, home: Home, tmp_path: Path) -> None:
-    """A download that broke off is named as such."""
+    """The message says that the file may be truncated."""
     copy = copied(checkpoint_directory, tmp_path)
     weights = next(copy.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1000])
-    with pytest.raises(WeightsUnavailable, match="cut short: download it again"):
+    with pytest.raises(WeightsUnavailable, match="truncated: download it again"):
         load_encoder(found(copy, home), device="cpu", precision="fp32", batch_size="auto")
 
 
 def test_another_dimension_is_refused(home: Home, tmp_path: Path) -> None:
-    """A model of 512 numbers never reaches a collection of 768."""
+    """A model with 512 dimensions never writes to a collection with 768."""
     import open_clip
     from safetensors.torch import save_file
 
@@ -137,7 +137,7 @@ def test_another_dimension_is_refused(home: Home, tmp_path: Path) -> None:
 def test_another_preprocessing_is_refused(
     checkpoint_directory: Path, home: Home, tmp_path: Path, key: str, value: object
 ) -> None:
-    """A checkpoint that lost FashionSigLIP's preprocessing would give vectors that look right and are not."""
+    """A checkpoint without FashionSigLIP's preprocessing would give plausible but wrong vectors."""
     copy = copied(checkpoint_directory, tmp_path)
     config = json.loads((copy / CONFIG_FILE).read_text())
     config["preprocess_cfg"][key] = value
@@ -147,14 +147,14 @@ def test_another_preprocessing_is_refused(
 
 
 @pytest.mark.parametrize("model", ["ViT-B-16", "hf-hub:too/many/parts", ""])
-def test_a_name_of_another_form_is_refused(home: Home, model: str) -> None:
-    """Only hf-hub:, local-dir: and tiny are names of models."""
+def test_an_invalid_model_name_is_refused(home: Home, model: str) -> None:
+    """A model is named by hf-hub:, local-dir: or tiny."""
     with pytest.raises(WrongModel, match="hf-hub:OWNER/NAME"):
         find_checkpoint(model, home=home, pixel_spec="s")
 
 
 def test_an_unreachable_hub_says_what_to_set(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a hub and without a cache the message names the way around."""
+    """Without a hub and without a cache, the message names the alternative."""
     program = (
         "import sys; from fashion_pipeline.embedding.load import find_checkpoint; from fashion_pipeline.storage.home import Home; "
         "find_checkpoint('hf-hub:Marqo/marqo-fashionSigLIP', home=Home(sys.argv[1]), pixel_spec='s')"
@@ -166,8 +166,8 @@ def test_an_unreachable_hub_says_what_to_set(home: Home, tmp_path: Path, monkeyp
     assert "FASHION_MODEL=local-dir:/path/of/that/folder" in ran.stderr
 
 
-def test_a_device_that_is_not_there_is_a_sentence(checkpoint_directory: Path, home: Home) -> None:
-    """FASHION_DEVICE is checked before anything is moved to it."""
+def test_a_missing_device_is_reported(checkpoint_directory: Path, home: Home) -> None:
+    """FASHION_DEVICE is checked before it is used."""
     for device in ("cuda:99", "quantum"):
         with pytest.raises(ModelError, match="FASHION_DEVICE"):
             load_encoder(found(checkpoint_directory, home), device=device, precision="fp32", batch_size="auto")

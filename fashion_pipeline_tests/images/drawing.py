@@ -1,4 +1,4 @@
-"""Pictures drawn for tests, and the bytes of them."""
+"""Images drawn for tests, and their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 
 def checks(width: int = 600, height: int = 500, *, seed: int = 0) -> Image.Image:
-    """Draw a sharp picture: a coloured board of 8 px squares with a little noise, so that it fills a file."""
+    """Draw a sharp image: a coloured board of 8 px squares with noise, so that its file is large."""
     rng = np.random.default_rng(seed)
     squares = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     pixels = squares.repeat(8, 0).repeat(8, 1)[:height, :width].astype(np.int16)
@@ -21,7 +21,7 @@ def checks(width: int = 600, height: int = 500, *, seed: int = 0) -> Image.Image
 
 
 def encode(image: Image.Image, image_format: str = "JPEG", **options: Any) -> bytes:
-    """Return the bytes of a file."""
+    """Return an image as the bytes of a file."""
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
@@ -33,7 +33,7 @@ def good(*, seed: int = 0) -> bytes:
 
 
 def png(width: int, height: int, *, depth: int = 8, colour: int = 0, pixels: bytes = b"", extra: bytes = b"") -> bytes:
-    """Write a PNG by hand: for sizes that no one wants to draw, and chunks that Pillow does not write."""
+    """Write a PNG by hand, for sizes that are too large to draw and chunks that Pillow does not write."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = _chunk(b"IDAT", zlib.compress(pixels))
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + extra + data + _chunk(b"IEND", b"")

@@ -1,4 +1,4 @@
-"""A worker whose decoder does what the bytes say: for tests of what becomes of the run.
+"""A worker whose decoder misbehaves as the bytes prescribe, for tests of failing decoders.
 
 ``python -m fashion_pipeline_tests.images.misbehaving FD`` is a worker like any other, but for these bytes.
 """
@@ -22,7 +22,7 @@ _MARK = b"misdeed:"
 
 
 class Misdeed(StrEnum):
-    """What a decoder may do."""
+    """How a decoder misbehaves."""
 
     HANG = "hang"
     WAIT = "wait"
@@ -39,7 +39,7 @@ class Misdeed(StrEnum):
 
 
 def misbehaving(misdeed: Misdeed, where: object = "") -> bytes:
-    """Return bytes that have a decoder misbehave.
+    """Return bytes that make a decoder misbehave.
 
     WAIT waits for a file, CRASH_ONCE leaves one behind, RAISE says it.
     """
@@ -47,7 +47,7 @@ def misbehaving(misdeed: Misdeed, where: object = "") -> bytes:
 
 
 def work(task: Task, data: bytes) -> tuple[Answer, bytes]:
-    """Misbehave, or do the task."""
+    """Misbehave if the bytes say so, else do the task."""
     if not data.startswith(_MARK):
         return answer(task, data)
     misdeed, _, where = data.removeprefix(_MARK).decode().partition(":")

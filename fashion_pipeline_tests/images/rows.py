@@ -1,4 +1,4 @@
-"""Products and pictures made up for tests."""
+"""Products and images for tests."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fashion_pipeline_tests.clock import MONDAY
 
 
 def store(url: str = "https://shop.test", **values: Any) -> Store:
-    """Return a store that may use this machine."""
+    """Return a store that may reach this machine."""
     keys = {"consumer_key": SecretStr("k"), "consumer_secret": SecretStr("s")}
     return Store.model_validate({"id": "a", "url": url, "allow_private_hosts": ("127.0.0.1",), **keys, **values})
 
 
 def image(url: str, *, image_id: str = "1", position: int = 0, modified_at: datetime | None = MONDAY) -> Image:
-    """Return a picture as a shop lists it."""
+    """Return an image as a shop lists it."""
     return Image(image_id, url, position, modified_at)
 
 
 def product(external_id: str, *images: Image, outcome: Outcome = OK) -> Product:
-    """Return a product with these pictures."""
+    """Return a product with these images."""
     return Product(
         external_id=external_id,
         kind="simple",
@@ -67,5 +67,5 @@ FETCHED = FetchedImage(
 
 
 def fetched(**changes: Any) -> FetchedImage:
-    """Return a picture's row: fetched on Monday, unless something else is said."""
+    """Return an image's row: fetched on Monday, with changes."""
     return replace(FETCHED, **changes)

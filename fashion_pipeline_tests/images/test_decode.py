@@ -31,7 +31,7 @@ def pixel(data: bytes, at: tuple[int, int] = (5, 5)) -> tuple[int, ...]:
 
 
 def refusal(data: bytes) -> UnreadableImage:
-    """Return the error that a file is refused with."""
+    """Return the error that refuses a file."""
     with pytest.raises(UnreadableImage) as refused:
         decode(data, max_pixels=MAX_PIXELS)
     return refused.value
@@ -46,28 +46,28 @@ def test_every_allowed_format_is_decoded(name: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"<svg/>", b'{"a": 1}', bytes(100)])
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
-    """An HTML page, a drawing or JSON served as a picture is not an image."""
+def test_a_file_that_is_not_an_image_is_refused(data: bytes) -> None:
+    """HTML, SVG or JSON served as an image is refused."""
     assert refusal(data).reason is Reason.NOT_AN_IMAGE
 
 
 @pytest.mark.parametrize("name", ["TIFF", "BMP", "EPS", "JPEG2000", "ICO", "PCX", "PPM"])
 def test_other_formats_do_not_reach_their_decoders(name: str) -> None:
-    """Formats outside the list are refused, those with interpreters inside (EPS) above all."""
+    """Formats outside the list are refused, above all those with an interpreter (EPS)."""
     error = refusal(encode(checks(64, 64), name))
     assert error.reason in {Reason.FORMAT_NOT_ALLOWED, Reason.NOT_AN_IMAGE}
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 @pytest.mark.parametrize("share", [0.5, 0.98])
-def test_a_file_that_ends_early_is_refused(name: str, share: float) -> None:
-    """Half a picture is truncated, not a picture with a grey half."""
+def test_a_truncated_file_is_refused(name: str, share: float) -> None:
+    """Half a file is refused as truncated, not decoded with a grey half."""
     data = encode(checks(300, 200), name)
     assert refusal(data[: int(len(data) * share)]).reason is Reason.TRUNCATED
 
 
 def test_a_damaged_file_is_undecodable() -> None:
-    """A file that begins well and holds rubbish is an outcome."""
+    """A file with a valid beginning and garbage after it is reported as undecodable."""
     data = encode(checks(64, 64), "PNG")
     assert refusal(data[:60] + bytes(20) + data[80:]).reason in {Reason.UNDECODABLE, Reason.TRUNCATED}
     assert refusal(b"\xff\xd8\xff" + bytes(50)).reason is Reason.UNDECODABLE
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_undecodable() -> None:
 
 @pytest.mark.parametrize("side", [1_001, 13_000, 20_000, 60_000])
 def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
-    """A bomb of any size, also where Pillow only warns, is refused unread, and its size is remembered."""
+    """A decompression bomb of any size is refused before decoding, with its size, even where Pillow only warns."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     error = refusal(png(side, side))
     assert (error.reason, error.width, error.height) == (Reason.TOO_MANY_PIXELS, side, side)
@@ -83,14 +83,14 @@ def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
 
 
 def test_exactly_the_cap_is_decoded() -> None:
-    """The cap itself is allowed."""
+    """An image with exactly the cap's pixels is decoded."""
     image = Image.new("L", (1000, 1000))
     assert decode(encode(image, "PNG"), max_pixels=MAX_PIXELS).width == 1000
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_an_animation_is_its_first_frame(name: str) -> None:
-    """The first frame stands for an animation, which is said."""
+    """An animation is decoded to its first frame, and marked as animated."""
     red, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
     decoded = decode(encode(red, name, save_all=True, append_images=[blue], duration=100), max_pixels=MAX_PIXELS)
     assert decoded.animated
@@ -98,32 +98,32 @@ def test_an_animation_is_its_first_frame(name: str) -> None:
 
 
 def test_a_stereo_jpeg_is_a_still() -> None:
-    """Cameras put several pictures into one JPEG; the first is the picture, and nothing moves."""
+    """A JPEG with several images (MPO) is decoded to the first, and is not animated."""
     data = encode(checks(64, 64), "MPO", save_all=True, append_images=[checks(64, 64, seed=1)])
     decoded = decode(data, max_pixels=MAX_PIXELS)
     assert (decoded.image_format, decoded.animated) == ("JPEG", False)
 
 
 def test_cmyk_keeps_its_colours() -> None:
-    """A CMYK picture of print is shown in its colours, not inverted."""
+    """A CMYK image keeps its colours and is not inverted."""
     cyan = pixel(encode(Image.new("CMYK", (64, 64), (255, 0, 0, 0)), quality=95))
     assert cyan[0] < 10
     assert min(cyan[1:]) > 240
 
 
 def test_an_embedded_profile_is_applied() -> None:
-    """A picture in another colour space is brought to sRGB; in the sRGB one nothing moves."""
+    """An image in another colour space is converted to sRGB; one in sRGB stays as it is."""
     image = Image.new("RGB", (64, 64), (200, 100, 50))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert pixel(encode(image, "PNG", icc_profile=srgb)) == (200, 100, 50)
-    assert pixel(encode(image, "PNG", icc_profile=lab)) == (200, 100, 50)  # does not fit an RGB picture
+    assert pixel(encode(image, "PNG", icc_profile=lab)) == (200, 100, 50)  # does not fit an RGB image
     assert pixel(encode(image, "PNG", icc_profile=b"rubbish")) == (200, 100, 50)
     assert pixel(encode(image, "PNG", icc_profile=_swapped(srgb))) == pytest.approx((50, 100, 200), abs=12)
 
 
 def _swapped(srgb: bytes) -> bytes:
-    """Return an sRGB profile whose red and blue primaries have changed places, under another name."""
+    """Return an sRGB profile with red and blue primaries swapped, under another name."""
     profile = bytearray(srgb)
     tags = {
         bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12)
@@ -141,7 +141,7 @@ def _swapped(srgb: bytes) -> bytes:
     [(1, (5, 5)), (2, (55, 5)), (3, (55, 35)), (4, (5, 35)), (5, (5, 5)), (6, (35, 5)), (7, (35, 55)), (8, (5, 55))],
 )
 def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int]) -> None:
-    """A telephone's picture stands as a browser shows it, in each of the eight ways."""
+    """Each of the eight orientations is applied as in a browser."""
     image = Image.new("RGB", (60, 40), "black")
     image.paste("white", (0, 0, 10, 10))
     exif = Image.Exif()
@@ -152,8 +152,8 @@ def test_exif_orientation_is_applied(orientation: int, corner: tuple[int, int]) 
     assert pixel(data, corner) == (255, 255, 255)
 
 
-def test_damaged_exif_does_not_refuse_a_picture() -> None:
-    """EXIF that cannot be read turns nothing."""
+def test_damaged_exif_does_not_refuse_an_image() -> None:
+    """Unreadable EXIF data rotates nothing."""
     assert decode(encode(checks(64, 64), exif=b"Exif\x00\x00MM\x00*rubbish"), max_pixels=MAX_PIXELS).width == 64
 
 
@@ -163,8 +163,8 @@ def test_16_bit_grey_keeps_its_tones(value: int, grey: int) -> None:
     assert pixel(encode(Image.fromarray(np.full((64, 64), value, np.uint16)), "PNG")) == (grey, grey, grey)
 
 
-def test_a_transparent_16_bit_grey_lies_on_white() -> None:
-    """The one grey that a PNG calls transparent is white."""
+def test_a_transparent_16_bit_grey_becomes_white() -> None:
+    """The grey that a PNG declares transparent becomes white."""
     rows = b"".join(b"\x00" + (1000).to_bytes(2, "big") * 8 for _ in range(8))
     data = png(8, 8, depth=16, pixels=rows, extra=transparent_value(1000))
     assert pixel(data) == (255, 255, 255)
@@ -172,8 +172,8 @@ def test_a_transparent_16_bit_grey_lies_on_white() -> None:
 
 
 @pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF"])
-def test_transparency_lies_on_white(name: str) -> None:
-    """A cut-out has a white ground as in a shop, also where the hidden colour is black."""
+def test_transparent_parts_become_white(name: str) -> None:
+    """A cut-out gets a white background, even if its hidden colour is black."""
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (32, 0, 64, 64))
     data = encode(image, name)
@@ -182,8 +182,8 @@ def test_transparency_lies_on_white(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "LA", "L", "RGB"])
-def test_other_transparencies_lie_on_white(mode: str) -> None:
-    """A palette's, a grey's or a single colour's transparency counts like an alpha channel."""
+def test_other_kinds_of_transparency_become_white(mode: str) -> None:
+    """Transparency of a palette, a grey or a single colour counts like an alpha channel."""
     if mode == "LA":
         data = encode(Image.new("LA", (64, 64), (0, 0)), "PNG")
     else:
@@ -192,32 +192,32 @@ def test_other_transparencies_lie_on_white(mode: str) -> None:
     assert pixel(data) == (255, 255, 255)
 
 
-def test_a_gif_with_a_transparent_ground_lies_on_white() -> None:
-    """The same for a GIF's transparent index."""
+def test_a_gif_with_a_transparent_background_becomes_white() -> None:
+    """A GIF's transparent index counts like an alpha channel."""
     assert pixel(encode(Image.new("P", (64, 64), 0), "GIF", transparency=0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_opaque_pictures_are_not_called_transparent(mode: str) -> None:
-    """An alpha channel that hides nothing is no transparency."""
+def test_opaque_images_are_not_called_transparent(mode: str) -> None:
+    """A fully opaque alpha channel is not transparency."""
     image = checks(64, 64).convert(mode)
     assert not decode(encode(image, "PNG"), max_pixels=MAX_PIXELS).transparent
 
 
-def test_a_tail_behind_a_jpeg_does_not_matter() -> None:
-    """A polyglot is decoded as the picture it begins with."""
+def test_bytes_after_a_jpeg_are_ignored() -> None:
+    """A polyglot file is decoded as the image it begins with."""
     assert decode(encode(checks(64, 64)) + b"<script>alert(1)</script>", max_pixels=MAX_PIXELS).width == 64
 
 
 def test_a_single_pixel_is_decoded() -> None:
-    """The smallest picture is measured like any other; the gate refuses it for its size."""
+    """A one-pixel image is decoded like any other; its size is for the gate to judge."""
     assert decode(encode(Image.new("RGB", (1, 1)), "PNG"), max_pixels=MAX_PIXELS).width == 1
 
 
 @settings(deadline=None, database=None)
 @given(st.sampled_from(ALLOWED), st.integers(0, 10**9), st.binary(min_size=1, max_size=30))
 def test_damage_anywhere_is_an_outcome(name: str, where: int, rubbish: bytes) -> None:
-    """Whatever bytes are overwritten, a file is decoded or refused with a reason, and nothing else happens."""
+    """Whatever bytes are overwritten, a file is decoded or refused with a reason."""
     data = bytearray(encode(checks(40, 32), name))
     at = where % len(data)
     data[at : at + len(rubbish)] = rubbish
@@ -226,7 +226,7 @@ def test_damage_anywhere_is_an_outcome(name: str, where: int, rubbish: bytes) ->
 
 
 def test_the_models_pixels_are_those_of_open_clip() -> None:
-    """Squashed to 224 x 224 with the very resize of open_clip's preprocessing."""
+    """The resize to 224 x 224 is bit-equal to open_clip's preprocessing."""
     from fashion_pipeline.embedding.load import import_open_clip
 
     import_open_clip()
@@ -242,8 +242,8 @@ def test_the_models_pixels_are_those_of_open_clip() -> None:
     assert np.array_equal(pixels, np.rint(theirs(image).numpy().transpose(1, 2, 0) * 255))
 
 
-def test_what_a_file_puts_into_its_decoders_words_is_made_harmless() -> None:
-    """Neither a database nor a terminal is sent the bytes of a stranger."""
+def test_a_decoders_message_holds_no_control_characters() -> None:
+    """A stranger's bytes in a decoder's message reach neither a database nor a terminal."""
     with pytest.raises(UnreadableImage) as refused:
         decode(b"\x89PNG\r\n\x1a\n" + bytes(30), max_pixels=MAX_PIXELS)
     assert str(refused.value).isprintable()

@@ -25,7 +25,7 @@ ONE, TWO = b"one" * 100, b"two" * 100
 
 
 def tagged(body: bytes) -> Any:
-    """Return a script that answers 304 to whoever has these bytes already, as a good host does."""
+    """Return a script that answers 304 to a client with these bytes, as a good host does."""
     etag = f'"{sha256_hex(body)[:8]}"'
 
     def answer(asked: Asked) -> Answer:
@@ -36,22 +36,22 @@ def tagged(body: bytes) -> Any:
 
 
 class Stage:
-    """A store of one product with one picture, /a.jpg, on which the stage runs again and again."""
+    """A store of one product with one image, /a.jpg, on which the stage runs repeatedly."""
 
     def __init__(self, root: Path, site: Site, **options: Any) -> None:
         self.home = Home(UPath(root))
         self.site = site
         self.store = store(f"{site.url()}", **options)
         self.clock = HandClock()
-        self.products: list[Product] = [product("1", self.picture("/a.jpg"))]
+        self.products: list[Product] = [product("1", self.image("/a.jpg"))]
         self.table: Table[FetchedImage] | None = None
 
-    def picture(self, path: str, **values: Any) -> Image:
-        """Return a picture that lies on the site."""
+    def image(self, path: str, **values: Any) -> Image:
+        """Return an image on the site."""
         return image(self.site.url(path), **values)
 
     async def run(self, *, sweep: bool = False, **more: Any) -> FetchCounts:
-        """Run the stage on its own last table, as a new process would."""
+        """Run the stage on its own last table, like a new process."""
         async with self.web() as web:
             self.table, counts = await fetch_images(
                 store=self.store,
@@ -77,32 +77,32 @@ class Stage:
         return row
 
     def asked(self) -> list[str]:
-        """Return the paths asked for since the last call."""
+        """Return the paths requested since the last call."""
         paths = self.site.paths()
         self.site.asked.clear()
         return paths
 
 
-async def test_unchanged_pictures_cost_no_request(tmp_path: Path) -> None:
-    """The first run stores the bytes, the second asks for nothing."""
+async def test_unchanged_images_cost_no_request(tmp_path: Path) -> None:
+    """The first run stores the bytes, the second requests nothing."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=1, requests=1, fetched=1, bytes=300)
         assert stage.home.blobs.get(stage.row.shown_sha256 or "") == ONE
-        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+        assert await stage.run() == FetchCounts(images=1, kept=1)
     assert stage.asked() == ["/a.jpg"]
 
 
 @pytest.mark.parametrize("image_id", ["1", "2"])
-async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_path: Path, image_id: str) -> None:
-    """The product is stale, its old picture stands, and the new one is tried at most daily until it comes.
+async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_image(tmp_path: Path, image_id: str) -> None:
+    """The product is stale, its old image stays, and the new one is retried at most daily until it succeeds.
 
-    WooCommerce gives a new picture a new id; a plugin may keep the old one.
+    WooCommerce gives a new image a new id; a plugin may keep the old one.
     """
     async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(status=503)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/b.jpg", image_id=image_id))]
+        stage.products = [product("1", stage.image("/b.jpg", image_id=image_id))]
         tries = []
         for _ in range(7 * 24):
             await stage.run()
@@ -118,16 +118,16 @@ async def test_a_new_url_that_fails_for_a_week_keeps_the_last_good_picture(tmp_p
 
 
 @pytest.mark.parametrize("announced", [True, False])
-async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_for_ever(
+async def test_an_image_that_changes_while_its_host_answers_503_is_not_stale_for_ever(
     tmp_path: Path, *, announced: bool
 ) -> None:
-    """Replaced in place, with the shop's word or in silence: stale at first, asked for once or twice a day, there at last."""
+    """An image replaced in place is stale at first, is retried once or twice a day, and is fetched in the end."""
     async with Site({"/a.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
         site.answers["/a.jpg"] = Answer(status=503)
         if announced:
-            stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+            stage.products = [product("1", stage.image("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
         for _ in range(7):
             await _night(stage)
         assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
@@ -136,7 +136,9 @@ async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_fo
                 stage.asked()
             stage.clock.advance(hours=1)
             await stage.run()
-        assert 1 <= len(stage.asked()) / 4 <= 4  # four tries each; the wait has grown to between half a day and a day
+        assert (
+            1 <= len(stage.asked()) / 4 <= 4
+        )  # four attempts each; the wait has grown to between half a day and a day
         assert (stage.row.stale, stage.row.shown_sha256) == (True, sha256_hex(ONE))
         site.answers["/a.jpg"] = tagged(TWO)
         stage.clock.advance(days=1)
@@ -145,32 +147,34 @@ async def test_a_picture_that_changes_while_its_host_answers_503_is_not_stale_fo
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_picture_that_moved_is_followed(tmp_path: Path, status: int) -> None:
-    """It is known by the address that the shop lists, and confirmed where it lies now."""
+async def test_an_image_that_moved_is_followed(tmp_path: Path, status: int) -> None:
+    """It keeps the URL that the shop lists, and is confirmed at its new address."""
     moved = Answer(status=status, headers={"Location": "/there.jpg"})
     async with Site({"/a.jpg": moved, "/there.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        assert await stage.run() == FetchCounts(pictures=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=1, requests=1, fetched=1, bytes=300)
         assert (stage.row.url, stage.row.shown_sha256) == (site.url("/a.jpg"), sha256_hex(ONE))
-        assert await stage.run() == FetchCounts(pictures=1, kept=1)
+        assert await stage.run() == FetchCounts(images=1, kept=1)
         stage.clock.advance(days=7)
-        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+        assert await stage.run(sweep=True) == FetchCounts(images=1, requests=1, not_modified=1)
     assert stage.asked() == ["/a.jpg", "/there.jpg"] * 2
 
 
-async def test_a_picture_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
+async def test_an_image_replaced_in_place_is_found_by_the_shops_date(tmp_path: Path) -> None:
     """The same URL with a later date in the shop is fetched again."""
     async with Site({"/a.jpg": [Answer(ONE), Answer(TWO)]}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
+        stage.products = [product("1", stage.image("/a.jpg", modified_at=MONDAY + timedelta(hours=1)))]
         assert (await stage.run()).fetched == 1
         assert stage.row.sha256 == sha256_hex(TWO)
 
 
 @pytest.mark.parametrize("validators", [True, False])
-async def test_a_picture_replaced_in_silence_is_found_within_seven_nights(tmp_path: Path, *, validators: bool) -> None:
-    """Revalidation finds it by a conditional GET, or by the bytes where the host has no validators."""
+async def test_an_image_replaced_without_notice_is_found_within_seven_nights(
+    tmp_path: Path, *, validators: bool
+) -> None:
+    """Revalidation finds it by a conditional GET, or by its bytes if the host sends no validators."""
     async with Site({"/a.jpg": tagged(ONE) if validators else Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -190,18 +194,18 @@ async def _night(stage: Stage) -> FetchCounts:
 
 
 async def test_a_confirmation_sends_the_validators_and_downloads_nothing(tmp_path: Path) -> None:
-    """A 304 costs no bytes and writes the moment."""
+    """A 304 downloads nothing and records the time."""
     async with Site({"/a.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
         stage.clock.advance(days=7)
-        assert await stage.run(sweep=True) == FetchCounts(pictures=1, requests=1, not_modified=1)
+        assert await stage.run(sweep=True) == FetchCounts(images=1, requests=1, not_modified=1)
         assert site.asked[-1].headers["if-none-match"] == stage.row.etag
     assert stage.row.checked_at == stage.clock.now()
 
 
-async def test_a_missing_picture_is_looked_at_again_weekly(tmp_path: Path) -> None:
-    """404 is rejected as gone, asked for once a week, and the picture comes back when it does."""
+async def test_a_missing_image_is_requested_weekly(tmp_path: Path) -> None:
+    """A 404 is rejected as gone and requested once a week, until the image is back."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -223,8 +227,8 @@ async def test_a_missing_picture_is_looked_at_again_weekly(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
-async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, status: int) -> None:
-    """A firewall's 403, a rate limit or server trouble while confirming leaves the picture on show."""
+async def test_refusals_that_are_no_evidence_keep_the_image(tmp_path: Path, status: int) -> None:
+    """A firewall's 403, a rate limit or a server error during revalidation keeps the image."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -248,8 +252,8 @@ async def test_refusals_that_prove_nothing_keep_the_picture(tmp_path: Path, stat
         (Answer(status=400), Reason.HTTP_ERROR, Status.REJECTED),
     ],
 )
-async def test_every_way_to_fail_is_an_outcome(tmp_path: Path, answer: Answer, reason: Reason, status: Status) -> None:
-    """Whatever a host does, the picture has a reason, a sentence and a next time."""
+async def test_every_failure_has_an_outcome(tmp_path: Path, answer: Answer, reason: Reason, status: Status) -> None:
+    """Whatever a host does, the image gets a reason, a message and a time for its retry."""
     async with Site({"/a.jpg": answer}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -258,20 +262,20 @@ async def test_every_way_to_fail_is_an_outcome(tmp_path: Path, answer: Answer, r
     assert stage.row.outcome.next_retry_at is not None
 
 
-async def test_a_raised_byte_cap_fetches_just_what_it_admits(tmp_path: Path) -> None:
-    """A file over the cap is asked for again when the cap has reached its size, and not before."""
+async def test_a_raised_byte_cap_fetches_only_what_it_admits(tmp_path: Path) -> None:
+    """A file over the cap is requested again once the cap reaches its size, and not before."""
     async with Site({"/a.jpg": Answer(ONE), "/b.jpg": Answer(b"x" * 900)}) as site:
         stage = Stage(tmp_path, site, quality={"max_file_bytes": 100})
-        stage.products.append(product("2", stage.picture("/b.jpg")))
+        stage.products.append(product("2", stage.image("/b.jpg")))
         assert (await stage.run()).rejected == 2
         stage.asked()
         stage.store = store(site.url(), quality={"max_file_bytes": 500})
-        assert await stage.run() == FetchCounts(pictures=2, waiting=1, requests=1, fetched=1, bytes=300)
+        assert await stage.run() == FetchCounts(images=2, waiting=1, requests=1, fetched=1, bytes=300)
     assert stage.asked() == ["/a.jpg"]
 
 
 async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
-    """A picture on a private server is refused unasked; once its host is allowed, the next run fetches it."""
+    """An image on a private server is blocked without a request; once its host is allowed, the next run fetches it."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site, allow_private_hosts=())
         await stage.run()
@@ -282,8 +286,8 @@ async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
         assert stage.row.outcome.ok
 
 
-async def test_what_nobody_has_thought_of_costs_one_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An error of a library at one address is that picture's failure, told with its traceback in the log."""
+async def test_an_unexpected_error_costs_one_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A library's unexpected error fails that image only, and its traceback is logged."""
 
     async def resolve(host: str, port: int) -> tuple[str, ...]:
         if host == "odd.example":
@@ -302,12 +306,12 @@ async def test_what_nobody_has_thought_of_costs_one_picture(tmp_path: Path, capl
     assert stage.table is not None
     (told,) = (row.outcome for row in stage.table.rows if row.external_id == "2")
     assert (told.status, told.reasons) == (Status.FAILED, (Reason.UNREACHABLE,))
-    assert "http://odd.example/b.jpg made ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
+    assert "http://odd.example/b.jpg caused ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
     assert "Traceback" in caplog.text
 
 
 async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
-    """A picture whose bytes are gone from the store of bytes is not unchanged."""
+    """An image whose stored bytes are lost does not count as unchanged."""
     async with Site({"/a.jpg": tagged(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -317,37 +321,37 @@ async def test_a_lost_blob_is_fetched_again(tmp_path: Path) -> None:
 
 
 async def test_products_that_stop_or_vanish_have_no_rows(tmp_path: Path) -> None:
-    """A picture's row lives as long as its product is publishable and lists it."""
+    """An image has a row only while its product is publishable and lists it."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
-        stage.products = [product("1", stage.picture("/a.jpg"), outcome=rejected(Reason.NO_PRICE))]
+        stage.products = [product("1", stage.image("/a.jpg"), outcome=rejected(Reason.NO_PRICE))]
         assert await stage.run() == FetchCounts()
 
 
-async def test_all_pictures_are_fetched_where_the_store_says_so(tmp_path: Path) -> None:
-    """With ``images: all`` every picture has its row and its outcome, in the shop's order."""
+async def test_all_images_are_fetched_if_the_store_says_so(tmp_path: Path) -> None:
+    """With ``images: all`` every image has its row and its outcome, in the shop's order."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site, images="all")
-        pictures = stage.picture("/a.jpg"), stage.picture("/none.jpg", image_id="2", position=1)
-        stage.products = [product("1", *pictures)]
+        images = stage.image("/a.jpg"), stage.image("/none.jpg", image_id="2", position=1)
+        stage.products = [product("1", *images)]
         await stage.run()
         assert stage.table is not None
         assert [(row.image_id, row.outcome.ok) for row in stage.table.rows] == [("1", True), ("2", False)]
 
 
-async def test_pictures_with_one_url_share_a_request(tmp_path: Path) -> None:
-    """Two products that show the same file cost one download and one blob."""
+async def test_images_with_one_url_share_a_request(tmp_path: Path) -> None:
+    """Two products with the same file cost one download and one blob."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
-        stage.products.append(product("2", stage.picture("/a.jpg")))
-        assert await stage.run() == FetchCounts(pictures=2, requests=1, fetched=1, bytes=300)
+        stage.products.append(product("2", stage.image("/a.jpg")))
+        assert await stage.run() == FetchCounts(images=2, requests=1, fetched=1, bytes=300)
         assert stage.table is not None
         assert {row.sha256 for row in stage.table.rows} == {sha256_hex(ONE)}
 
 
-async def test_a_dead_host_does_not_hold_a_store(tmp_path: Path) -> None:
-    """After eight failures in a row the rest is put off with the reason; what was good stays as it was."""
+async def test_a_dead_host_does_not_delay_a_store(tmp_path: Path) -> None:
+    """After eight failures in a row the rest fails without a request; good images stay as they were."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         await stage.run()
@@ -357,23 +361,23 @@ async def test_a_dead_host_does_not_hold_a_store(tmp_path: Path) -> None:
         paths = [f"/{number}.jpg" for number in range(50)]
         site.answers.update(dict.fromkeys(paths, Answer(status=500)))
         stage.products = [
-            *(product(path, stage.picture(path)) for path in paths),
-            product("1", stage.picture("/a.jpg")),
+            *(product(path, stage.image(path)) for path in paths),
+            product("1", stage.image("/a.jpg")),
         ]
         counts = await stage.run(sweep=True)
         assert GIVEN_UP_AFTER <= counts.requests <= GIVEN_UP_AFTER + 4
         assert (counts.failed, counts.given_up, counts.kept) == (50, 50 - counts.requests, 1)
         assert stage.table is not None
         assert stage.table.rows[-1].outcome.ok
-        assert "not asked for" in stage.table.rows[-2].outcome.detail
+        assert "not requested" in stage.table.rows[-2].outcome.detail
         assert "/a.jpg" not in stage.asked()
 
 
-async def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
-    """A checkpoint holds what is done, and of the rest what the last run knew."""
+async def test_long_runs_write_checkpoints(tmp_path: Path) -> None:
+    """A checkpoint holds the finished rows, and the last run's rows for the others."""
     async with Site() as site:
         stage = Stage(tmp_path, site)
-        stage.products = [product(f"{number}", stage.picture(f"/{number}.jpg")) for number in range(6)]
+        stage.products = [product(f"{number}", stage.image(f"/{number}.jpg")) for number in range(6)]
         saved: list[Table[FetchedImage]] = []
         seen: list[tuple[int, int]] = []
 
@@ -386,8 +390,8 @@ async def test_long_runs_save_what_they_know(tmp_path: Path) -> None:
     assert seen == [(number, 6) for number in range(1, 7)]
 
 
-async def test_trouble_with_the_disk_is_one_error(tmp_path: Path) -> None:
-    """What ends the run is the storage's own error, not a tree of tasks."""
+async def test_a_disk_error_is_one_error(tmp_path: Path) -> None:
+    """The run ends with the storage's own error, not with a group of task errors."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         (tmp_path / "blobs").write_bytes(b"where a directory should be")
@@ -395,8 +399,8 @@ async def test_trouble_with_the_disk_is_one_error(tmp_path: Path) -> None:
             await stage.run()
 
 
-async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
-    """A single product can be brought up to date without its store: fetched once, then kept."""
+async def test_one_image_follows_the_same_rules(tmp_path: Path) -> None:
+    """A single image can be updated without its store: it is fetched once, then kept."""
     async with Site({"/a.jpg": Answer(ONE)}) as site:
         stage = Stage(tmp_path, site)
         row: FetchedImage | None = None
@@ -405,7 +409,7 @@ async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
                 row = await fetch_one(
                     store=stage.store,
                     external_id="1",
-                    image=stage.picture("/a.jpg"),
+                    image=stage.image("/a.jpg"),
                     previous=row,
                     web=web,
                     blobs=stage.home.blobs,
@@ -417,10 +421,10 @@ async def test_one_picture_follows_the_same_rules(tmp_path: Path) -> None:
 
 
 async def test_rows_survive_a_table(tmp_path: Path) -> None:
-    """What was fetched, refused or failed reads back equal from Parquet."""
+    """Fetched, rejected and failed rows read back equal from Parquet."""
     async with Site({"/a.jpg": tagged(ONE), "/b.jpg": Answer(status=503)}) as site:
         stage = Stage(tmp_path, site)
-        stage.products += [product("2", stage.picture("/b.jpg")), product("3", stage.picture("/c.jpg"))]
+        stage.products += [product("2", stage.image("/b.jpg")), product("3", stage.image("/c.jpg"))]
         await stage.run()
     assert stage.table is not None
     path = stage.home.table("fetched_images", "a")

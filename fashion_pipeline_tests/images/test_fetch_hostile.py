@@ -1,4 +1,4 @@
-"""The fetching stage against every hostile address and answer: what becomes of the picture, and of the last good one."""
+"""The fetching stage against every hostile URL and reply: the outcome of the image, and of its last good bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.rows import fetched, image, product, store
-from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, PICTURE, SLOW, URLS, Internet
+from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
 from fashion_pipeline_tests.web.server import Site
 
 REFUSED = {
@@ -30,11 +30,11 @@ REFUSED = {
     Reason.ENCODED,
     Reason.FILE_TOO_LARGE,
 }
-"""Reasons that stand; any other is of the moment."""
+"""Reasons of rejections; any other reason is a temporary failure."""
 
 
-async def test_every_hostile_address_is_an_outcome_of_its_product_alone(tmp_path: Path) -> None:
-    """One run over a shop of nothing but hostile addresses gets what can be had, reaches nothing private, and ends."""
+async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) -> None:
+    """A run over a shop with only hostile URLs fetches what it can, reaches nothing private, and ends."""
     home, clock = Home(UPath(tmp_path)), HandClock()
     shop = store("https://shop.example", allow_private_hosts=())
     products = Table(tuple(product(f"{number}", image(url)) for number, url in enumerate(URLS)))
@@ -60,8 +60,8 @@ async def test_every_hostile_address_is_an_outcome_of_its_product_alone(tmp_path
     assert read_table(home.table("fetched_images", "a"), FetchedImage) == known
 
 
-async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_path: Path) -> None:
-    """What stands takes the old picture off, what is of the moment leaves it on show, and a picture replaces it."""
+async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: Path) -> None:
+    """A rejection drops the last good bytes, a temporary failure keeps them, and a new image replaces them."""
     home, clock = Home(UPath(tmp_path)), HandClock()
     before = fetched(url="https://shop.test/before.jpg", sha256=sha256_hex(b"before"))
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
@@ -79,7 +79,7 @@ async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_p
                     clock=clock,
                 )
                 assert (name, next(iter(row.outcome.reasons), None)) == (name, reason)
-                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else PICTURE)
+                came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else IMAGE)
                 stays = None if reason in REFUSED else before.last_good_sha256
                 assert (name, row.shown_sha256) == (name, came if reason is None else stays)
                 assert row.outcome.detail.isprintable()
@@ -87,10 +87,10 @@ async def test_every_hostile_answer_keeps_or_forgets_the_last_good_picture(tmp_p
                 assert len(row.etag or "") < 1_000
 
 
-async def test_a_picture_that_meets_the_deadline_is_not_asked_for_again_at_once(
+async def test_an_image_that_exceeds_the_deadline_is_not_retried_in_the_same_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A minute lost is enough for one run: the picture is tried again when its time has come."""
+    """One deadline per run is enough: the image is retried when it is due."""
     monkeypatch.setattr(fetch, "DEADLINE_S", 0.05)
     clock = HandClock()
     async with Site({"/a.jpg": SLOW["a body that drips"]}) as site:

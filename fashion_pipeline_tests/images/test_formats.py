@@ -8,7 +8,7 @@ from fashion_pipeline_tests.images.drawing import checks, encode
 
 @pytest.mark.parametrize("name", [*ALLOWED, "TIFF", "BMP", "ICO", "EPS"])
 def test_formats_are_known_by_their_content(name: str) -> None:
-    """The first bytes tell a format, whatever the file is called."""
+    """The first bytes determine the format, whatever the file's name."""
     assert image_format(encode(checks(64, 64), name)) == name
 
 
@@ -23,8 +23,8 @@ def test_formats_are_known_by_their_content(name: str) -> None:
         (b"<svg/>", None),
     ],
 )
-def test_look_alikes_are_told_apart(data: bytes, name: str | None) -> None:
-    """AVIF, HEIC and video share a container and are told apart by their brands."""
+def test_similar_formats_are_distinguished(data: bytes, name: str | None) -> None:
+    """AVIF, HEIC and video share a container and are distinguished by their brands."""
     assert image_format(data) == name
 
 
@@ -36,17 +36,17 @@ def test_look_alikes_are_told_apart(data: bytes, name: str | None) -> None:
         (b'{"error": 1}', "JSON"),
         (b"<Error><Code>AccessDenied</Code></Error>", "XML or HTML"),
         (b"%PDF-1.7", "a PDF document"),
-        (b"\x00\x01\x02", "no known format"),
+        (b"\x00\x01\x02", "in no known format"),
     ],
 )
-def test_what_is_no_picture_is_named(data: bytes, words: str) -> None:
-    """A person who reads the outcome learns what came instead of a picture."""
+def test_a_file_that_is_not_an_image_is_described(data: bytes, words: str) -> None:
+    """The outcome says what the file is instead of an image."""
     assert describe(data) == words
 
 
 @pytest.mark.parametrize("name", ["WEBP", "AVIF"])
-def test_a_file_knows_its_own_length(name: str) -> None:
-    """A cut file is shorter than its length fields say; a whole one, or one with a tail, is not."""
+def test_a_truncated_file_is_recognised_by_its_length_fields(name: str) -> None:
+    """A truncated file is shorter than its length fields say; a complete one, or one with extra bytes, is not."""
     data = encode(checks(64, 64), name)
     assert not ends_early(data)
     assert ends_early(data[: len(data) // 2])

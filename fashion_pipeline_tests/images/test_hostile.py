@@ -7,7 +7,7 @@ from upath import UPath
 
 from fashion_pipeline.images.decode import PIXEL_SPEC
 from fashion_pipeline.images.formats import ALLOWED
-from fashion_pipeline.images.quality import judge_images
+from fashion_pipeline.images.quality import JudgeStorage, judge_images
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import JudgedImage
 from fashion_pipeline.storage.files import sha256_hex
@@ -19,21 +19,19 @@ from fashion_pipeline_tests.images.hostile.case import Case
 
 CORPUS = corpus()
 LENIENT = Quality.model_validate({"min_side_px": 8, "min_file_bytes": 0, "min_sharpness": 0})
-"""The default caps, and no thresholds that small files made for a test would fail."""
+"""The default caps, without thresholds that small test files would fail."""
 
 Judged = tuple[dict[str, JudgedImage], Home]
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    """Judge the whole corpus in one run, as a shop that has nothing else would have it."""
+    """Judge the whole corpus in one run, like a shop with nothing else."""
     home = Home(UPath(tmp_path_factory.mktemp("home")))
-    shas = [home.blobs.put(case.data) for case in CORPUS]
     table, counts = judge_images(
-        shas=shas,
+        histories=[(home.blobs.put(case.data),) for case in CORPUS],
         previous=None,
-        blobs=home.blobs,
-        pixels=home.pixels(PIXEL_SPEC),
+        storage=JudgeStorage(blobs=home.blobs, pixels=home.pixels(PIXEL_SPEC)),
         quality=LENIENT,
         clock=HandClock(),
     )
@@ -43,7 +41,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CORPUS])
 def test_a_hostile_file_has_exactly_its_outcome(case: Case, judged: Judged) -> None:
-    """Whatever a stranger serves as a picture is shown as a browser would show it, or refused for its own reason."""
+    """Each hostile file is rendered as in a browser, or rejected for its own reason."""
     rows, home = judged
     row, pixels = rows[sha256_hex(case.data)], home.pixels(PIXEL_SPEC).get(sha256_hex(case.data))
     assert row.outcome.reasons == case.reasons, row.outcome.detail
@@ -61,7 +59,7 @@ def test_a_hostile_file_has_exactly_its_outcome(case: Case, judged: Judged) -> N
 
 
 def test_the_corpus_holds_every_kind_of_file() -> None:
-    """Hundreds of different files, of every format that is decoded, and every way to be refused before a decoder fails."""
+    """There are hundreds of different files, of every decoded format and for every rejection by content."""
     assert len({case.data for case in CORPUS}) == len({case.name for case in CORPUS}) == len(CORPUS) >= 400
     reasons = Counter(reason for case in CORPUS for reason in case.reasons)
     assert set(reasons) == {
@@ -76,6 +74,6 @@ def test_the_corpus_holds_every_kind_of_file() -> None:
 
 
 def test_every_format_is_both_shown_and_refused(judged: Judged) -> None:
-    """No decoder of the allow-list goes untried."""
+    """Each allowed format has files that pass and files that are rejected."""
     found = {(row.image_format, row.outcome.ok) for row in judged[0].values()}
     assert {(name, ok) for name in ALLOWED for ok in (True, False)} <= found

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fashion_pipeline.images.plan import Step, conditions, due, next_step, pictures_of, weekday
+from fashion_pipeline.images.plan import Step, conditions, due, images_of, next_step, weekday
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.records import FetchedImage, Image
 from fashion_pipeline_tests.clock import MONDAY
@@ -16,12 +16,12 @@ SAME = image(URL)
 
 
 def failing(*, until: datetime) -> Outcome:
-    """Return the outcome of a picture that waits."""
+    """Return the outcome of an image that waits for its retry."""
     return Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503", 1, until)
 
 
 def refused(reason: Reason, *, until: datetime | None = MONDAY + 7 * DAY) -> Outcome:
-    """Return the outcome of a picture that was refused."""
+    """Return the outcome of an image that was refused."""
     return rejected(reason, detail="no", look_again_at=until)
 
 
@@ -52,22 +52,22 @@ TOO_LARGE = fetched(outcome=refused(Reason.FILE_TOO_LARGE), sha256=None, last_go
         (SAME, fetched(outcome=refused(Reason.ENCODED, until=None), sha256=None), False, Step.WAIT),
     ],
 )
-def test_between_sweeps_only_news_is_asked_for(
+def test_between_sweeps_only_changes_are_requested(
     now_listed: Image, before: FetchedImage | None, step: Step, *, blob_there: bool
 ) -> None:
-    """What is known and there costs nothing, what failed waits for its time, and what changed is fetched."""
+    """Stored images cost nothing, failed ones wait for their retry, and changed ones are fetched."""
     found = next_step(now_listed, before, blob_there=blob_there, sweep=False, max_bytes=1_000, now=MONDAY)
     assert found is step
 
 
 @pytest.mark.parametrize(("cap", "step"), [(1_000, Step.WAIT), (1_499, Step.WAIT), (1_500, Step.GET)])
-def test_a_raised_byte_cap_asks_again_for_just_what_it_admits(cap: int, step: Step) -> None:
-    """A file that was too large is fetched when the cap has reached its size."""
+def test_a_raised_byte_cap_requests_only_what_it_admits(cap: int, step: Step) -> None:
+    """A file that was too large is fetched once the cap reaches its size."""
     assert next_step(SAME, TOO_LARGE, blob_there=False, sweep=False, max_bytes=cap, now=MONDAY) is step
 
 
-def test_a_sweep_confirms_every_picture_within_a_week() -> None:
-    """Of seven nights, one is a picture's own, so that one replaced in place is found within the week."""
+def test_a_sweep_confirms_every_image_within_a_week() -> None:
+    """Each image is revalidated on one of seven nights, so a replaced file is found within a week."""
     row = fetched(checked_at=MONDAY)
     nights = [MONDAY + night * DAY for night in range(1, 8)]
     steps = [next_step(SAME, row, blob_there=True, sweep=True, max_bytes=1_000, now=night) for night in nights]
@@ -76,15 +76,15 @@ def test_a_sweep_confirms_every_picture_within_a_week() -> None:
     assert steps.count(Step.CONFIRM) in {1, 2}
 
 
-def test_a_picture_is_confirmed_once_a_day_at_most() -> None:
-    """A second sweep of the same day asks for nothing again."""
+def test_an_image_is_confirmed_once_a_day_at_most() -> None:
+    """A second sweep on the same day requests nothing again."""
     own_day = next(MONDAY + day * DAY for day in range(7) if (MONDAY + day * DAY).weekday() == weekday(URL))
     assert due(fetched(checked_at=own_day - DAY), now=own_day)
     assert not due(fetched(checked_at=own_day - HOUR), now=own_day)
 
 
 def test_a_weekly_sweep_confirms_everything() -> None:
-    """A store that is swept once a week does not leave six sevenths unconfirmed."""
+    """A store that is swept once a week confirms all images, not a seventh of them."""
     assert all(
         due(fetched(url=f"https://shop.test/{number}.jpg", checked_at=MONDAY - 7 * DAY), now=MONDAY)
         for number in range(50)
@@ -92,7 +92,7 @@ def test_a_weekly_sweep_confirms_everything() -> None:
 
 
 def test_the_nights_share_the_work() -> None:
-    """The hash spreads pictures evenly, and is the same in every process and version."""
+    """The hash spreads images evenly over the week, and is stable across processes and versions."""
     counts = [0] * 7
     for number in range(7_000):
         counts[weekday(f"https://shop.test/{number}.jpg")] += 1
@@ -100,18 +100,18 @@ def test_the_nights_share_the_work() -> None:
     assert weekday(URL) == 4
 
 
-def test_only_publishable_products_have_pictures_here() -> None:
-    """The first picture by position, or all of them; none of a product that stopped at the gate."""
+def test_only_publishable_products_have_images() -> None:
+    """A publishable product has its first image by position, or all of them; any other product has none."""
     first, second = image("https://shop.test/1.jpg"), image("https://shop.test/2.jpg", image_id="2", position=1)
     coat = product("1", second, first)
-    assert pictures_of(coat, store()) == (first,)
-    assert pictures_of(coat, store(images="all")) == (first, second)
-    assert pictures_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), store()) == ()
-    assert pictures_of(product("1"), store()) == ()
+    assert images_of(coat, store()) == (first,)
+    assert images_of(coat, store(images="all")) == (first, second)
+    assert images_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), store()) == ()
+    assert images_of(product("1"), store()) == ()
 
 
 def test_validators_become_conditions() -> None:
-    """Each validator has its header; a row without any asks unconditionally."""
+    """Each validator has its header; without validators the request is unconditional."""
     both = fetched(etag='W/"1"', last_modified="Mon, 16 Nov 2026 12:00:00 GMT")
     assert conditions(both) == {"If-None-Match": 'W/"1"', "If-Modified-Since": "Mon, 16 Nov 2026 12:00:00 GMT"}
     assert conditions(fetched(etag=None)) == {}

@@ -16,12 +16,12 @@ PIXELS = 10**6
 
 
 def opened(data: bytes) -> Image.Image:
-    """Return the sheet as a picture."""
+    """Return the sheet as an image."""
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 def near(colour: object, wanted: tuple[int, int, int]) -> bool:
-    """Whether JPEG may have made one colour of the other."""
+    """Whether two colours are equal within JPEG's error."""
     return bool(np.abs(np.subtract(np.asarray(colour, int), wanted)).max() < 40)
 
 
@@ -32,8 +32,8 @@ def embedded(markdown: str) -> bytes:
     return base64.b64decode(found[1])
 
 
-def test_pictures_stand_in_rows() -> None:
-    """Ten pictures in rows of four make three rows; fewer than a row make a narrower sheet."""
+def test_images_are_laid_out_in_rows() -> None:
+    """Ten images at four per row make three rows; fewer than a row make a narrower sheet."""
     blue = encode(Image.new("RGB", (300, 300), (20, 40, 200)))
     wide = opened(contact_sheet([Tile(blue)] * 10, columns=4, side_px=50, max_pixels=PIXELS))
     assert wide.size == (4 * 56 + 6, 3 * 56 + 6)
@@ -43,57 +43,57 @@ def test_pictures_stand_in_rows() -> None:
 
 
 @pytest.mark.parametrize("data", [None, b"", b"<html>", png(5000, 5000), encode(checks(200, 200))[:-2000]])
-def test_what_cannot_be_decoded_is_a_grey_tile(data: bytes | None) -> None:
-    """Lost, cut off, oversized or no picture at all: the sheet is made all the same."""
+def test_an_undecodable_image_is_a_grey_tile(data: bytes | None) -> None:
+    """A sheet is made even with lost, truncated, oversized or non-image files."""
     sheet = opened(contact_sheet([Tile(data)], side_px=60, max_pixels=PIXELS))
     assert near(sheet.getpixel((36, 36)), (205, 203, 200))
 
 
-def test_a_refused_picture_has_a_red_frame() -> None:
-    """Marked on the sheet itself, because metadata shows nothing beside it."""
+def test_a_refused_image_has_a_red_frame() -> None:
+    """The mark is on the sheet itself, because metadata shows nothing beside it."""
     white = encode(Image.new("RGB", (300, 300), "white"))
     sheet = opened(contact_sheet([Tile(white), Tile(white, refused=True)], side_px=60, max_pixels=PIXELS))
     assert near(sheet.getpixel((8, 30)), (255, 255, 255))
     assert near(sheet.getpixel((74, 30)), (196, 48, 36))
 
 
-def test_a_sheet_keeps_to_its_bytes() -> None:
-    """Pictures that compress worst still make a sheet within the bound."""
+def test_a_sheet_stays_within_its_size() -> None:
+    """Even images that compress badly make a sheet within the limit."""
     noise = np.random.default_rng(3).integers(0, 256, (200, 200, 3), np.uint8)
     tile = Tile(encode(Image.fromarray(noise), "PNG"))
     assert len(contact_sheet([tile] * 24, max_pixels=PIXELS, max_bytes=20_000)) <= 20_000
 
 
 def test_a_sheet_of_nothing_is_an_error() -> None:
-    """There is nothing to draw."""
-    with pytest.raises(ValueError, match="at least one picture"):
+    """A sheet needs at least one image."""
+    with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([], max_pixels=PIXELS)
 
 
-def test_the_markdown_keeps_to_its_bytes(home: Home) -> None:
-    """Base64 and words counted, as Dagster's event log stores it."""
-    pictures = [(home.blobs.put(encode(checks(250, 250, seed=seed))), seed % 5 == 0) for seed in range(30)]
-    markdown = sheet_markdown(pictures, blobs=home.blobs, max_pixels=PIXELS, max_bytes=30_000)
+def test_the_markdown_stays_within_its_size(home: Home) -> None:
+    """The limit includes Base64 and text, as stored in Dagster's event log."""
+    images = [(home.blobs.put(encode(checks(250, 250, seed=seed))), seed % 5 == 0) for seed in range(30)]
+    markdown = sheet_markdown(images, blobs=home.blobs, max_pixels=PIXELS, max_bytes=30_000)
     assert len(markdown.encode()) <= 30_000
     assert opened(embedded(markdown)).width > 100
-    assert markdown.endswith("24 of 30 pictures; red frame: refused (6)")
+    assert markdown.endswith("24 of 30 images; red frame: refused (6)")
 
 
-def test_the_markdown_is_the_same_for_the_same_pictures(home: Home) -> None:
-    """A second materialization of unchanged pictures shows the same sheet."""
-    pictures = [(home.blobs.put(encode(checks(100, 100, seed=seed))), False) for seed in range(3)]
-    first, second = (sheet_markdown(pictures, blobs=home.blobs, max_pixels=PIXELS) for _ in range(2))
+def test_the_markdown_is_the_same_for_the_same_images(home: Home) -> None:
+    """A second materialization of unchanged images gives the same sheet."""
+    images = [(home.blobs.put(encode(checks(100, 100, seed=seed))), False) for seed in range(3)]
+    first, second = (sheet_markdown(images, blobs=home.blobs, max_pixels=PIXELS) for _ in range(2))
     assert first == second
 
 
-def test_lost_blobs_and_no_pictures_are_no_trouble(home: Home) -> None:
-    """A sheet is for looking at: it never fails a run."""
-    assert sheet_markdown([], blobs=home.blobs, max_pixels=PIXELS) == "No pictures."
+def test_lost_blobs_and_missing_images_do_not_fail(home: Home) -> None:
+    """A contact sheet never fails a run."""
+    assert sheet_markdown([], blobs=home.blobs, max_pixels=PIXELS) == "No images."
     assert embedded(sheet_markdown([("0" * 64, True)], blobs=home.blobs, max_pixels=PIXELS))
 
 
 def test_a_sample_is_spread_evenly() -> None:
-    """From the beginning to the end, and the whole where it fits."""
+    """Items are taken from the beginning to the end, or all if they fit."""
     assert spread(range(100), 4) == [12, 37, 62, 87]
     assert spread([1, 2], 4) == [1, 2]
     assert spread(range(10), 0) == []

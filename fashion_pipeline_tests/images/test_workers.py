@@ -27,27 +27,27 @@ MAX_PIXELS = 1_000_000
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    """Yield decoders that do what some bytes tell them to, however bad."""
+    """Yield decoders that misbehave as the bytes prescribe."""
     made = Decoders(2, deadline_s=0.5, program=PROGRAM)
     yield made
     made.close()
 
 
 def failure(decoders: Decoders, misdeed: Misdeed, where: str = "") -> DecoderFailed:
-    """Return the error that a misdeed ends in."""
+    """Return the error that a misdeed causes."""
     with pytest.raises(DecoderFailed) as failed:
         decoders.measure(misbehaving(misdeed, where), max_pixels=MAX_PIXELS)
     return failed.value
 
 
 def pid_of(decoders: Decoders) -> int:
-    """Return the process that the next task goes to."""
+    """Return the id of the process that does the next task."""
     found, _ = decoders.measure(misbehaving(Misdeed.TELL), max_pixels=MAX_PIXELS)
     return int(found.problem_detail.rpartition(" ")[2])
 
 
-def test_a_worker_finds_what_this_process_would(decoders: Decoders) -> None:
-    """The same measurements and the same pixels, bit by bit."""
+def test_a_worker_measures_like_this_process(decoders: Decoders) -> None:
+    """A worker gives the same measurements and pixels, bit for bit."""
     found, pixels = decoders.measure(good(), max_pixels=MAX_PIXELS)
     ours, our_pixels = measure(good(), max_pixels=MAX_PIXELS)
     assert found == ours
@@ -57,8 +57,8 @@ def test_a_worker_finds_what_this_process_would(decoders: Decoders) -> None:
     assert np.array_equal(decoders.render(good(), max_pixels=MAX_PIXELS), our_pixels)
 
 
-def test_a_refusal_is_told_with_its_reason_and_size(decoders: Decoders) -> None:
-    """As findings where they were asked for, else as the error that the decoder raised."""
+def test_a_refusal_carries_its_reason_and_size(decoders: Decoders) -> None:
+    """The reason and size are in the findings of a measurement, and in the error of a render."""
     found, pixels = decoders.measure(png(2000, 2000), max_pixels=MAX_PIXELS)
     assert (found.problem, found.width, pixels) == (Reason.TOO_MANY_PIXELS, 2000, None)
     with pytest.raises(UnreadableImage, match="2000 x 2000") as refused:
@@ -67,7 +67,7 @@ def test_a_refusal_is_told_with_its_reason_and_size(decoders: Decoders) -> None:
 
 
 def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
-    """Shrunk into the square, with what the original was."""
+    """It fits into the square, and comes with the original's findings."""
     shrunk = decoders.shrink(encode(checks(300, 200), "PNG"), side_px=60, max_pixels=MAX_PIXELS)
     assert (shrunk.image.mode, shrunk.image.size) == ("RGB", (60, 40))
     assert (shrunk.original.width, shrunk.original.image_format) == (300, "PNG")
@@ -87,10 +87,8 @@ def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
         (Misdeed.TOO_FEW, Reason.DECODER_CRASHED, "no answer"),
     ],
 )
-def test_a_bad_decoder_is_one_pictures_failure(
-    decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str
-) -> None:
-    """Whatever becomes of the process, its picture gets a reason and a sentence, and the next one is decoded."""
+def test_a_bad_decoder_is_one_images_failure(decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str) -> None:
+    """However the process ends, its image gets a reason and a message, and the next one is decoded."""
     error = failure(decoders, misdeed, "of our own")
     assert error.reason is reason
     assert words in str(error)
@@ -98,15 +96,15 @@ def test_a_bad_decoder_is_one_pictures_failure(
     assert decoders.measure(good(), max_pixels=MAX_PIXELS)[0].problem is None
 
 
-def test_a_crash_is_tried_once_more_in_a_fresh_process(decoders: Decoders, tmp_path: Path) -> None:
-    """An earlier picture may have damaged the process: the one that met the damage is not blamed."""
+def test_a_crash_is_retried_once_in_a_fresh_process(decoders: Decoders, tmp_path: Path) -> None:
+    """An earlier image may have damaged the process, so the image gets a second attempt."""
     data = misbehaving(Misdeed.CRASH_ONCE, str(tmp_path / "crashed"))
     found, _ = decoders.measure(data, max_pixels=MAX_PIXELS)
     assert (found.problem, (tmp_path / "crashed").exists()) == (None, True)
 
 
-def test_a_damaged_picture_is_blamed_on_no_want_of_memory(decoders: Decoders) -> None:
-    """It stays undecodable, also behind one for which the process took all that it may have."""
+def test_a_damaged_image_is_not_reported_as_out_of_memory(decoders: Decoders) -> None:
+    """It is undecodable even after an image for which the process used all its memory."""
     damaged = good()[:600] + b"\xff" * 20_000
     first = decoders.measure(damaged, max_pixels=MAX_PIXELS)[0].problem
     assert first is not None
@@ -114,16 +112,16 @@ def test_a_damaged_picture_is_blamed_on_no_want_of_memory(decoders: Decoders) ->
     assert decoders.measure(damaged, max_pixels=MAX_PIXELS)[0].problem == first
 
 
-def test_a_worker_is_used_again(decoders: Decoders) -> None:
-    """A process is not paid for with each picture, and one that has left while idle is replaced unseen."""
+def test_a_worker_is_reused(decoders: Decoders) -> None:
+    """One process decodes many images, and one that exited while idle is replaced."""
     first = pid_of(decoders)
     assert pid_of(decoders) == first
     os.kill(first, signal.SIGKILL)
     assert pid_of(decoders) != first
 
 
-def test_a_hang_delays_no_other_picture(tmp_path: Path) -> None:
-    """Beside a worker that is not done, another goes on."""
+def test_a_hang_delays_no_other_image(tmp_path: Path) -> None:
+    """While one worker hangs, another continues."""
     decoders, end = Decoders(2, deadline_s=60, program=PROGRAM), tmp_path / "end"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(decoders.measure, misbehaving(Misdeed.WAIT, end), max_pixels=MAX_PIXELS)
@@ -135,8 +133,8 @@ def test_a_hang_delays_no_other_picture(tmp_path: Path) -> None:
     decoders.close()
 
 
-def test_a_worker_knows_nothing_of_the_environment(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shop's keys and the databases' passwords are not where a stranger's file is read."""
+def test_a_worker_does_not_get_the_environment(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shop keys and database passwords are not in the process that reads strangers' files."""
     monkeypatch.setenv("MY_SHOP_SECRET", "s")
     decoders.close()
     found, _ = decoders.measure(misbehaving(Misdeed.TELL), max_pixels=MAX_PIXELS)
@@ -145,8 +143,8 @@ def test_a_worker_knows_nothing_of_the_environment(decoders: Decoders, monkeypat
     assert "HOME" not in found.problem_detail.replace("PYTHONHOME", "")
 
 
-def test_workers_that_cannot_start_fail_the_run_with_a_sentence() -> None:
-    """That is no picture's fault; the last words of the process are told."""
+def test_workers_that_cannot_start_fail_the_run() -> None:
+    """No image is blamed; the message holds the process's last log line."""
     decoders = Decoders(1, program=("-c", "raise SystemExit('no decoder here')"))
     with pytest.raises(DecoderUnavailable, match="no decoder here"):
         decoders.measure(good(), max_pixels=MAX_PIXELS)
@@ -167,7 +165,7 @@ task.join()
 
 
 def test_no_worker_outlives_its_parent() -> None:
-    """After SIGKILL of the parent, an idle worker leaves at once, and one that hangs at its deadline."""
+    """After SIGKILL of the parent, an idle worker exits at once, a hanging one at its deadline."""
     command = [sys.executable, "-c", _PARENT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as parent:
         assert parent.stdout is not None
@@ -194,19 +192,19 @@ print("done")
 """
 
 
-def test_a_forked_process_has_workers_of_its_own() -> None:
-    """Its parent's are not its to talk to, nor to end: after a fork, both get their answers."""
+def test_a_forked_process_has_its_own_workers() -> None:
+    """After a fork, parent and child each use their own workers and get their own replies."""
     assert subprocess.check_output([sys.executable, "-W", "error", "-c", _FORKING]) == b"done\n"
 
 
-def test_the_largest_picture_allowed_fits_into_the_bound(decoders: Decoders) -> None:
-    """The hungriest kind (a WebP with transparency, a colour profile and a rotation) stays within what is stated."""
+def test_the_largest_allowed_image_fits_into_the_memory_limit(decoders: Decoders) -> None:
+    """The most demanding kind (a WebP with transparency, a colour profile and a rotation) stays within the limit."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"sRGB", b"abcd")
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = Image.new("RGBA", (4000, 2500), (200, 100, 50, 128))
+    image = Image.new("RGBA", (4000, 2500), (200, 100, 50, 128))
     unknown = profile.replace("sRGB".encode("utf-16-be"), "abcd".encode("utf-16-be"))
-    data = encode(picture, "WEBP", method=0, quality=1, icc_profile=unknown, exif=exif)
+    data = encode(image, "WEBP", method=0, quality=1, icc_profile=unknown, exif=exif)
     patient = Decoders(1, program=PROGRAM)
     found, _ = patient.measure(data, max_pixels=4000 * 2500)
     assert (found.width, found.transparent, found.problem) == (2500, True, None)
@@ -216,7 +214,7 @@ def test_the_largest_picture_allowed_fits_into_the_bound(decoders: Decoders) -> 
     assert 4000 * 2500 * 12 < peaks["VmHWM:"] < peaks["VmPeak:"] < memory_bound(4000 * 2500)
 
 
-def test_the_bound_is_the_documented_one() -> None:
+def test_the_memory_limit_is_the_documented_one() -> None:
     """With the default of 40 million pixels a worker may use 1,171 MiB."""
     bound = memory_bound(Quality.model_validate({}).max_pixels) >> 20
     assert f"{bound:,} MiB" in (Path(__file__).parents[2] / "docs" / "assets.md").read_text("utf-8")

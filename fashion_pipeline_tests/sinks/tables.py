@@ -1,4 +1,4 @@
-"""Stage tables for tests: one product, and how far its picture came."""
+"""Stage tables for tests: products, and how far their images came."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
 from fashion_pipeline.sinks.desired import Desired, desired_state
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline.storage.tables import write_table
 from fashion_pipeline.storage.vectors import VectorRef, Vectors
 from fashion_pipeline.stores import Store
@@ -32,7 +33,7 @@ def store(store_id: str = "atelier-nord", **changes: Any) -> Store:
 
 
 def sha(text: str) -> str:
-    """Return the digest that stands for some picture's bytes."""
+    """Return the digest that stands for an image's bytes."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -42,7 +43,7 @@ AVAILABILITY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("stock", {"in_stock": False}),
     ("categories", {"categories": ("Dresses", "Hats & Caps")}),
 )
-"""What a shop changes most, by name, and how a product's row differs then: no picture is involved."""
+"""The most frequent changes in a shop, by name, with the changed fields; no image is involved."""
 
 
 def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
@@ -74,10 +75,10 @@ def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
 
 @dataclass
 class Shop:
-    """The four tables of one store, kept small and changed at will; every picture passes unless told otherwise.
+    """The four tables of one store, small and easy to change; every image passes unless a field below changes that.
 
     Attributes:
-        bytes_of: what names a picture's bytes, by its id; ``""`` for a picture that has none.
+        bytes_of: the name of an image's bytes, by its id; ``""`` for an image that has none.
         older: what named the bytes it had before, newest first.
     """
 
@@ -104,15 +105,7 @@ class Shop:
 
     def desired(self) -> Desired:
         """Embed what has no vector, and decide."""
-        found = self.tables()
-        return desired_state(
-            store=self.store,
-            products=found["raw_products"],
-            images=found["fetched_images"],
-            judged=found["quality_passed"],
-            embedded=found["embeddings"],
-            fingerprint=self.fingerprint,
-        )
+        return desired_state(store=self.store, tables=StageTables.of(self.tables()))
 
     def save(self, home: Home) -> Desired:
         """Leave the tables in a home, as a run does, and decide."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.agreement import Agreement, sample_sinks
 from fashion_pipeline.sinks.desired import product_id
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.rows import apply_rows
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
@@ -27,12 +26,6 @@ COUNT = 6
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
-
-
-@pytest.fixture
 def client(home: Home) -> Iterator[QdrantClient]:
     with local_qdrant(home) as opened:
         yield opened
@@ -40,11 +33,11 @@ def client(home: Home) -> Iterator[QdrantClient]:
 
 @pytest.fixture
 async def collection(engine: AsyncEngine, client: QdrantClient, tmp_path: Path) -> str:
-    """Return the collection of both sinks in step."""
+    """Fill both sinks without drift, and return the collection."""
     made = shop(tmp_path, COUNT)
     desired = made.desired()
     await apply_rows(engine, store_id=STORE, desired=desired, now=NOW)
-    name = ensure_collection(client, FINGERPRINT, home_id="home-1")
+    name = ensure_collection(client, FINGERPRINT, home_id="home-1").name
     apply_points(
         client,
         collection=name,
@@ -63,7 +56,7 @@ async def look(engine: AsyncEngine, client: QdrantClient, collection: str, **mor
 
 
 async def test_sinks_in_step_agree(engine: AsyncEngine, client: QdrantClient, collection: str) -> None:
-    """Rows and points are counted whole and looked up both ways, at most so many; a store without any is in step too."""
+    """All rows and points are counted, and a limited number looked up in both directions; an empty store agrees too."""
     assert await look(engine, client, collection) == Agreement(COUNT, COUNT, 2 * COUNT)
     bounded = await look(engine, client, collection, most=2)
     assert (bounded.rows, bounded.points, bounded.looked_at) == (COUNT, COUNT, 4)

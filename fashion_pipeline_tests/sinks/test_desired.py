@@ -45,9 +45,7 @@ def test_a_stage_that_has_not_seen_a_product_yet_is_where_it_stands(tmp_path: Pa
     """A picture without a row, a verdict or a vector keeps its product out, and the outcome says which."""
     made = shop(tmp_path, 1)
     products = Table(tuple(made.products.values()))
-    none = desired_state(
-        store=made.store, products=products, images=Table(()), judged=Table(()), embedded=Table(()), fingerprint="x"
-    )
+    none = desired_state(store=made.store, tables=StageTables(products))
     assert none.products == ()
     assert (none.outcomes[0].stage, none.outcomes[0].status) == ("fetched_images", Status.FAILED)
     made.fingerprint = "another"

@@ -26,7 +26,7 @@ from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline.sinks.qdrant import points as sink_points
 from fashion_pipeline.sinks.qdrant.client import vector_store
-from fashion_pipeline.sinks.qdrant.collections import collection_name, ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points, read_points
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.qdrant_server import QdrantServer
@@ -76,8 +76,12 @@ async def test_postgres_that_dies_in_the_middle_of_a_batch(home: Home, tmp_path:
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
-        (psycopg.errors.DiskFull("could not extend file"), DatabaseUnavailable, "has no room .*free some"),
-        (psycopg.errors.DeadlockDetected("deadlock detected"), DatabaseUnavailable, "gave way.*run again"),
+        (psycopg.errors.DiskFull("could not extend file"), DatabaseUnavailable, "has no disk space .*free some"),
+        (
+            psycopg.errors.DeadlockDetected("deadlock detected"),
+            DatabaseUnavailable,
+            "was blocked by another writer.*run again",
+        ),
         (psycopg.errors.AdminShutdown("terminating connection"), DatabaseUnavailable, "does not answer"),
         (psycopg.errors.UndefinedTable("no such table"), DatabaseError, "refused a statement"),
     ],
@@ -86,10 +90,10 @@ def test_what_the_database_complains_of_is_told_apart(
     error: psycopg.Error, kind: type[DatabaseError], words: str
 ) -> None:
     """A full disk is not a server that is down, and neither is a statement that is wrong."""
-    with pytest.raises(kind, match=words) as told, translate(make_url("postgresql://u:s3cret@db.example/shop")):
+    with pytest.raises(kind, match=words) as raised, translate(make_url("postgresql://u:s3cret@db.example/shop")):
         raise error
-    assert type(told.value) is kind
-    assert "s3cret" not in str(told.value)
+    assert type(raised.value) is kind
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,7 @@ def put(client: QdrantClient, made: Shop, **options: Any) -> Any:
     desired = made.desired()
     return apply_points(
         client,
-        collection=collection_name(made.fingerprint),
+        collection=ModelCollection.of(ALIAS, made.fingerprint).name,
         store_id=STORE,
         desired=desired.points,
         digest=desired.points_digest,
@@ -130,7 +134,7 @@ def test_qdrant_that_dies_after_any_request(
     after = {name: item for name, item in before.items() if name not in {"1", "2", "3"}}
     after |= {name: replace(before[name], title="Coat") for name in ("5", "6")} | {"9": product("9")}
     asked: list[str] = []
-    told: set[str] = set()
+    messages: set[str] = set()
     for number in range(1, 100):  # the first asks for the version
         with opened(server.url, home) as client:
             if number == 1:
@@ -144,13 +148,13 @@ def test_qdrant_that_dies_after_any_request(
                         put(cut, made)
                     break
                 except VectorStoreUnavailable as error:
-                    told.add(str(error).partition("(")[0])
+                    messages.add(str(error).partition("(")[0])
             put(client, made)
             there = read_points(client, f"products__{made.fingerprint}", STORE, whole=True)
             wanted = {point.point_id: point.point_hash for point in made.desired().points}
             assert {key: point.point_hash for key, point in there.items()} == wanted, asked[-1]
     assert number == len(asked) > 10
-    assert all(sentence.endswith("does not answer ") for sentence in told)
+    assert all(sentence.endswith("does not answer ") for sentence in messages)
     kinds = {line.split()[0] + line.partition("/points")[2].partition("?")[0] for line in asked}
     assert {"PUT", "POST/delete", "POST/batch", "POST/payload", "POST/payload/delete"} <= kinds
 

@@ -59,13 +59,13 @@ def test_removals_beyond_three_and_a_fifth_in_seven_days_wait(
 ) -> None:
     """Whatever was archived within the week counts as removed, and as a row the store had."""
     names = [str(number) for number in range(leaving)]
-    held = guard_removals(names, trashed(names), live=live, recently_archived=recently, allow=False)
-    assert bool(held.withheld) is not passes
-    assert held.archived | held.withheld == set(names)
+    removals = guard_removals(names, trashed(names), live=live, recently_archived=recently, allow=False)
+    assert bool(removals.withheld) is not passes
+    assert removals.archived | removals.withheld == set(names)
 
 
 def test_what_nothing_speaks_against_stays() -> None:
-    """A failing picture and a product the shop hides at present are kept, even by consent; only the refused count."""
+    """A failing image and a product that the shop hides for now are kept, even with consent; only rejections count."""
     gone, failing, hidden = trashed(["1", "2", "3"])
     failing = replace(failing, status=Status.FAILED, reasons=(Reason.HTTP_ERROR,))
     outcomes = [gone, failing, replace(hidden, reasons=(Reason.UNREADABLE,))]
@@ -79,12 +79,12 @@ def test_what_nothing_speaks_against_stays() -> None:
 @given(st.sets(st.text(max_size=3)), st.integers(0, 50), st.integers(0, 50))
 def test_consent_lets_everything_pass(leaving: set[str], live: int, recently: int) -> None:
     """A person's word is stronger than any number."""
-    held = guard_removals(leaving, trashed(leaving), live=live, recently_archived=recently, allow=True)
-    assert held.archived == leaving
+    removals = guard_removals(leaving, trashed(leaving), live=live, recently_archived=recently, allow=True)
+    assert removals.archived == leaving
 
 
 def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> None:
-    """The reason comes first, the product's own reasons stay, and a product no table knows is told of too."""
+    """The reason comes first, the product's own reasons stay, and a product in no table gets an outcome too."""
     outcomes = shop(tmp_path, 2).desired().outcomes
     first, second, unknown = await_consent(outcomes, ["1", "99"], store_id="atelier-nord")
     assert first == replace(outcomes[0], reasons=(Reason.AWAITING_CONSENT, *outcomes[0].reasons))
@@ -97,12 +97,12 @@ def test_a_withheld_product_says_that_it_waits_for_a_person(tmp_path: Path) -> N
         stage="postgres_products",
         status=Status.REJECTED,
         reasons=(Reason.AWAITING_CONSENT,),
-        detail="the shop's table does not know it any more",
+        detail="it is no longer in the shop's table",
     )
 
 
 def applied(made: Shop) -> dict[PointId, AppliedPoint]:
-    """Return Qdrant's side of a store that is in step."""
+    """Return the points in Qdrant of a store without drift."""
     return {
         point.point_id: AppliedPoint(point.point_id, str(point.product_id), point.sha256, FINGERPRINT, point.point_hash)
         for point in made.desired().points
@@ -120,7 +120,7 @@ def test_only_another_picture_sends_a_vector(tmp_path: Path) -> None:
     made = shop(tmp_path, 3)
     there = applied(made)
     made.add(replace(made.products["1"], title="Coat"))
-    made.bytes_of["2-0"] = "another picture"
+    made.bytes_of["2-0"] = "another image"
     del there[made.desired().products[2].id]
     plan = plan_points(made.desired().points, there, live=())
     assert [point.payload["external_id"] for point in plan.payloads] == ["1"]
@@ -150,7 +150,7 @@ def test_a_strangers_points_go_too(tmp_path: Path) -> None:
 
 
 def test_readers_of_another_model_see_what_it_can_show(tmp_path: Path) -> None:
-    """A picture it has no vector of leaves the one it has, marked stale; a product that is new has no point there."""
+    """Where it has no vector of an image, the point keeps the image it has, marked stale; a new product has no point."""
     _new, strange, stale, embedded = desired = shop(tmp_path, 4).desired().points
     old = "0" * 16
     there: dict[PointId, AppliedPoint] = {
@@ -158,9 +158,9 @@ def test_readers_of_another_model_see_what_it_can_show(tmp_path: Path) -> None:
         stale.point_id: AppliedPoint(stale.point_id, None, sha("older"), old, None),
     }
     place = VectorRef("part", 5)
-    shown = points_for_live_model(desired, there, fingerprint=old, places={embedded.sha256: place})
-    assert [point.point_id for point in shown] == [stale.point_id, embedded.point_id]
-    assert [point.sha256 for point in shown] == [sha("older"), embedded.sha256]
-    assert shown[1].place == place
-    told = [(point.payload["fingerprint"], point.payload["image_sha256"], point.payload["stale"]) for point in shown]
-    assert told == [(old, sha("older"), True), (old, embedded.sha256, False)]
+    points = points_for_live_model(desired, there, fingerprint=old, places={embedded.sha256: place})
+    assert [point.point_id for point in points] == [stale.point_id, embedded.point_id]
+    assert [point.sha256 for point in points] == [sha("older"), embedded.sha256]
+    assert points[1].place == place
+    fields = [(point.payload["fingerprint"], point.payload["image_sha256"], point.payload["stale"]) for point in points]
+    assert fields == [(old, sha("older"), True), (old, embedded.sha256, False)]

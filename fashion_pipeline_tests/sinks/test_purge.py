@@ -27,7 +27,8 @@ from fashion_pipeline.sinks.purge import Purged, is_known, purge_product, purge_
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import purge_points
-from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.access import Sinks
+from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
@@ -41,7 +42,7 @@ NORTH, SOUTH = "atelier-nord", "maison-sud"
 
 @pytest.fixture
 async def sinks(database_url: str, home: Home) -> AsyncIterator[Sinks]:
-    """Yield two stores in step. Products 1 and 2 of the first share a picture, as do 3 and the other store's 1."""
+    """Yield two stores without drift. Products 1 and 2 of the first share an image, as do 3 and the other store's 1."""
     async with database(database_url, home_id=home.id) as engine:
         made = Sinks(home, engine, partial(local_qdrant, home))
         for shop in shops(home):
@@ -69,17 +70,21 @@ async def numbers(sinks: Sinks, store_id: str) -> tuple[int, int, int]:
     async with sinks.engine.connect() as connection:
         of = {"store_id": store_id}
         rows = await connection.scalar(text("SELECT count(*) FROM products WHERE store_id = :store_id"), of)
-        told = await connection.scalar(text("SELECT count(*) FROM product_outcomes WHERE store_id = :store_id"), of)
+        outcomes = await connection.scalar(text("SELECT count(*) FROM product_outcomes WHERE store_id = :store_id"), of)
     with sinks.qdrant() as client:
         records, _ = client.scroll(ALIAS, limit=100, with_payload=True)
-    return int(rows or 0), int(told or 0), sum((record.payload or {}).get("store_id") == store_id for record in records)
+    return (
+        int(rows or 0),
+        int(outcomes or 0),
+        sum((record.payload or {}).get("store_id") == store_id for record in records),
+    )
 
 
 def stored(home: Home) -> tuple[set[str], set[str], set[str]]:
     """Return the digests of the blobs, pixels and vectors there are."""
-    pictures = {path.name for path in (home.root / "blobs").glob("*/*")}
+    blobs = {path.name for path in (home.root / "blobs").glob("*/*")}
     pixels = {path.name for path in (home.root / "pixels").glob("*/*/*")}
-    return pictures, pixels, set(home.vectors(FINGERPRINT).index())
+    return blobs, pixels, set(home.vectors(FINGERPRINT).index())
 
 
 async def test_the_same_bytes_in_two_stores_stay_while_anyone_refers_to_them(sinks: Sinks) -> None:
@@ -94,14 +99,19 @@ async def test_the_same_bytes_in_two_stores_stay_while_anyone_refers_to_them(sin
 
 
 async def test_a_purged_product_leaves_its_id_and_an_outcome(sinks: Sinks) -> None:
-    """Its rows, points and pictures go, but for a picture that another product has; the rest of its store is in step."""
+    """Its rows, points and images are removed, except an image that another product has; its store has no drift."""
     done = await purge_product(sinks, NORTH, "1", now=NOW)
     assert done == Purged(rows=1, points=2, pictures=1, bytes=len("1-1"), vectors=1, shared=1)
     assert stored(sinks.home)[0] == {sha(name) for name in ("a", "b", "4-0")}
     (row,) = (row for row in _products(sinks.home) if row.external_id == "1")
     assert (row.title, row.images, row.price, row.outcome.reasons) == ("", (), None, (Reason.PURGED,))
-    (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id="1")
-    assert (told.title, told.reasons, told.in_postgres, told.in_qdrant) == ("", (Reason.PURGED,), False, False)
+    (outcome,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id="1")
+    assert (outcome.title, outcome.reasons, outcome.in_postgres, outcome.in_qdrant) == (
+        "",
+        (Reason.PURGED,),
+        False,
+        False,
+    )
     assert not await inspect_store(sinks, store(NORTH, images="all"), now=NOW, vectors=True)
     assert (await purge_product(sinks, NORTH, "1", now=NOW)) == Purged()
 
@@ -112,7 +122,7 @@ async def test_a_points_payload_that_lies_does_not_save_it(sinks: Sinks) -> None
     first, second = (point.point_id for point in north.desired().products[0].points)
     with sinks.qdrant() as client:
         client.set_payload(ALIAS, payload={"product_id": "x", "store_id": "x"}, points=[str(second)])
-        other = ensure_collection(client, "0" * 16, home_id=sinks.home.id)
+        other = ensure_collection(client, "0" * 16, home_id=sinks.home.id).name
         (record,) = client.retrieve(ALIAS, ids=[str(first)], with_payload=True, with_vectors=True)
         client.upsert(other, points=[_again(record)])
     assert (await purge_product(sinks, NORTH, "1", now=NOW)).points == 3
@@ -121,7 +131,7 @@ async def test_a_points_payload_that_lies_does_not_save_it(sinks: Sinks) -> None
 
 
 async def test_a_purge_that_was_cut_off_is_finished_by_the_next(sinks: Sinks) -> None:
-    """With Qdrant down the tombstone stands and the tables tell what is left; the next purge removes it."""
+    """With Qdrant down, the tombstone and the tables record what remains; the next purge removes it."""
     down = replace(sinks, open_qdrant=partial(_dead, sinks.home))
     for purge in (partial(purge_product, external_id="4"), purge_store):
         with pytest.raises(VectorStoreUnavailable):
@@ -155,7 +165,9 @@ async def test_the_next_run_finishes_the_purge_of_a_product(sinks: Sinks) -> Non
 async def test_a_store_whose_purge_was_cut_off_says_how_to_finish_it(sinks: Sinks) -> None:
     """As long as PostgreSQL has rows of it; afterwards it only says how it may come back."""
     await set_tombstone(sinks.engine, NORTH, None, now=NOW)
-    with pytest.raises(StorePurged, match=f"--undo; its purge was cut off: fashion-pipeline purge {NORTH} finishes it"):
+    with pytest.raises(
+        StorePurged, match=f"--undo; its purge was interrupted: fashion-pipeline purge {NORTH} finishes it"
+    ):
         await purged_products(sinks.engine, NORTH)
     await purge_store(sinks, NORTH, now=NOW)
     with pytest.raises(StorePurged, match=r"--undo$"):
@@ -170,10 +182,10 @@ async def test_a_repair_brings_nothing_back_whose_purge_was_cut_off(sinks: Sinks
             purge_points(client, NORTH, product=None if purged is None else product_id(NORTH, purged))
         await purge_rows(sinks.engine, NORTH, purged)
         if purged is not None:
-            assert not (await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)).left
+            assert not (await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)).remaining
             assert await numbers(sinks, NORTH) == (3, 4, 4)
-            (told,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id=purged)
-            assert (told.title, told.reasons, told.in_postgres) == ("", (Reason.PURGED,), False)
+            (outcome,) = await read_outcomes(sinks.engine, store_id=NORTH, external_id=purged)
+            assert (outcome.title, outcome.reasons, outcome.in_postgres) == ("", (Reason.PURGED,), False)
     with pytest.raises(StorePurged):
         await reconcile_store(sinks, store(NORTH, images="all"), now=NOW, repair=True)
     assert await numbers(sinks, NORTH) == (0, 0, 0)

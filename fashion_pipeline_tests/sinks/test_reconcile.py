@@ -20,8 +20,8 @@ from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.drift import SAMPLE, Kind
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target, collection_name
-from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_store, inspect_strays, reconcile_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, alias_target
+from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_orphans, inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)
-COLLECTION = collection_name(FINGERPRINT)
+COLLECTION = ModelCollection.of(ALIAS, FINGERPRINT)
 
 
 @dataclass
 class Kept:
-    """One store of four products, in step in both sinks; product 4 has three pictures."""
+    """One store of four products, without drift; product 4 has three images."""
 
     sinks: Sinks
     shop: Shop
@@ -49,7 +49,7 @@ class Kept:
         async with self.sinks.engine.begin() as connection:
             await connection.execute(text(statement))
 
-    async def held(self) -> tuple[list[Any], dict[str, Any]]:
+    async def contents(self) -> tuple[list[Any], dict[str, Any]]:
         """Return everything in both sinks but the times of writes, vectors rounded."""
         columns = "id, external_id, title, price, archived_at IS NULL, image_sha256"
         async with self.sinks.engine.connect() as connection:
@@ -73,7 +73,7 @@ async def kept(database_url: str, home: Home) -> AsyncIterator[Kept]:
         made = Kept(Sinks(home, engine, partial(local_qdrant, home)), shop)
         filled = await made.reconcile()
         assert filled.before.counts == {"row_missing": 4, "outcome_wrong": 4, "no_collection": 6}
-        assert not filled.left
+        assert not filled.remaining
         yield made
 
 
@@ -121,15 +121,15 @@ IN_POSTGRES = {
 @pytest.mark.parametrize("damage", IN_POSTGRES)
 async def test_drift_in_postgres_is_named_and_repaired(kept: Kept, damage: str) -> None:
     """A look changes nothing, a repair leaves both sinks as they were, and the next look finds nothing."""
-    before = await kept.held()
+    before = await kept.contents()
     await kept.sql(damage)
-    wrong = await kept.held()
+    wrong = await kept.contents()
     seen = (await kept.reconcile(repair=False)).before
-    assert await kept.held() == wrong
+    assert await kept.contents() == wrong
     assert (seen.counts, seen.withheld) == (IN_POSTGRES[damage], 0)
     done = await kept.reconcile()
-    assert (done.before.counts, done.left.counts) == (seen.counts, {})
-    assert await kept.held() == before
+    assert (done.before.counts, done.remaining.counts) == (seen.counts, {})
+    assert await kept.contents() == before
     assert not await inspect_store(kept.sinks, kept.shop.store, now=LATER, vectors=True)
 
 
@@ -142,13 +142,13 @@ async def test_a_missing_digest_is_no_drift(kept: Kept) -> None:
 
 
 async def test_a_lost_collection_is_made_of_the_vectors_that_are_left(kept: Kept) -> None:
-    """A picture whose vector is lost too waits for a run; the others are searched again."""
+    """An image whose vector is lost too waits for a run; the others can be found again."""
     with kept.sinks.qdrant() as client:
-        client.delete_collection(collection_name(FINGERPRINT))
+        client.delete_collection(COLLECTION.name)
     kept.shop.vectors.forget([sha("1-0")])
     look = await kept.reconcile()
     assert look.before.counts == {"no_collection": 5, "vector_lost": 1}
-    assert look.left.counts == {"point_missing": 1}
+    assert look.remaining.counts == {"point_missing": 1}
     with kept.sinks.qdrant() as client:
         assert client.count(ALIAS).count == 5
 
@@ -170,25 +170,25 @@ IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
 
 @pytest.mark.parametrize("damage", IN_QDRANT)
 async def test_drift_in_qdrant_is_named_and_repaired(kept: Kept, damage: str) -> None:
-    """Points, payloads, vectors, ids and the digest: what is wrong is told, and put right."""
+    """Wrong points, payloads, vectors, ids and digests are reported and repaired."""
     change, counts = IN_QDRANT[damage]
-    before = await kept.held()
+    before = await kept.contents()
     with kept.sinks.qdrant() as client:
         change(client)
     assert (await kept.reconcile(repair=False)).before.counts == counts
     done = await kept.reconcile()
-    assert (done.before.counts, done.left.counts) == (counts, {})
-    assert await kept.held() == before
+    assert (done.before.counts, done.remaining.counts) == (counts, {})
+    assert await kept.contents() == before
 
 
 async def test_a_product_that_left_the_tables_takes_row_and_points_along(kept: Kept) -> None:
-    """A row that is live and should not be, and its points, are told, and go."""
+    """A row that is live and should not be is reported and removed, with its points."""
     kept.shop.trash("4")
     kept.shop.save(kept.sinks.home)
     done = await kept.reconcile()
     assert done.before.counts == {"row_unwanted": 1, "outcome_wrong": 1, "point_unwanted": 3}
-    assert not done.left
-    rows, points = await kept.held()
+    assert not done.remaining
+    rows, points = await kept.contents()
     assert len(points) == 3
     assert [row[4] for row in rows[:4] if row[1] == "4"] == [False]
 
@@ -206,16 +206,16 @@ async def test_removals_beyond_the_bound_are_no_drift_until_a_person_agrees(kept
     """What the guard holds back stays in both sinks, is counted apart, and goes with consent."""
     kept.shop.trash("1", "2", "3", "4")
     kept.shop.save(kept.sinks.home)
-    before = (await kept.held())[1]
-    held = await kept.reconcile()
-    assert (held.before.counts, held.before.withheld, held.left.counts) == ({"outcome_wrong": 4}, 4, {})
-    assert (await kept.held())[1] == before
+    before = (await kept.contents())[1]
+    done = await kept.reconcile()
+    assert (done.before.counts, done.before.withheld, done.remaining.counts) == ({"outcome_wrong": 4}, 4, {})
+    assert (await kept.contents())[1] == before
     outcomes = await read_outcomes(kept.sinks.engine, store_id=STORE)
-    assert all(told.reasons[0] is Reason.AWAITING_CONSENT for told in outcomes)
-    assert all(told.in_postgres and told.in_qdrant for told in outcomes)
+    assert all(outcome.reasons[0] is Reason.AWAITING_CONSENT for outcome in outcomes)
+    assert all(outcome.in_postgres and outcome.in_qdrant for outcome in outcomes)
     agreed = await kept.reconcile(allow_removals=True)
     assert agreed.before.counts == {"row_unwanted": 4, "outcome_wrong": 4, "point_unwanted": 6}
-    assert (await kept.held())[1] == {}
+    assert (await kept.contents())[1] == {}
 
 
 async def test_a_lost_vector_is_named_and_left_to_the_next_run(kept: Kept) -> None:
@@ -226,29 +226,29 @@ async def test_a_lost_vector_is_named_and_left_to_the_next_run(kept: Kept) -> No
         set_payload(title="x")(client)
     done = await kept.reconcile()
     assert done.before.counts == {"point_payload": 1, "vector_lost": 6}
-    assert done.left.counts == {"vector_lost": 6}
-    assert not done.left.repairable
+    assert done.remaining.counts == {"vector_lost": 6}
+    assert not done.remaining.repairable
 
 
 async def test_a_store_without_tables_is_not_emptied(kept: Kept) -> None:
     """Lost tables are drift that only a run can mend; a store of which nothing is kept has none."""
-    before = await kept.held()
+    before = await kept.contents()
     kept.sinks.home.table("quality_passed", STORE).unlink()
     done = await kept.reconcile()
-    assert done.left.counts == {"no_tables": 6}
-    assert await kept.held() == before
+    assert done.remaining.counts == {"no_tables": 6}
+    assert await kept.contents() == before
     assert not await inspect_store(kept.sinks, store("maison-sud"), now=LATER)
 
 
 async def test_points_of_a_store_that_nothing_knows_are_strays(kept: Kept) -> None:
-    """Points of no store, or of one that is gone, are told and go; those of a store that is known stay."""
+    """Points of no store, or of one that is gone, are reported and deleted; those of a known store stay."""
     with kept.sinks.qdrant() as client:
         set_payload(store_id="gone")(client)
         foreign({"title": "no store"})(client)
-        seen = inspect_strays(client, [STORE], repair=False)
+        seen = inspect_orphans(client, [STORE], repair=False)
         assert seen.counts == {"point_stray": 2}
-        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
-        assert inspect_strays(client, [STORE, "gone"], repair=True).counts == {}
+        assert inspect_orphans(client, [STORE, "gone"], repair=True).counts == {"point_stray": 1}
+        assert inspect_orphans(client, [STORE, "gone"], repair=True).counts == {}
         assert alias_target(client) == COLLECTION
 
 
@@ -256,7 +256,7 @@ async def test_another_homes_points_are_not_taken_for_strays(kept: Kept, tmp_pat
     """With FASHION_QDRANT_URL naming somebody else's Qdrant, all points there are of stores that nothing knows."""
     ours = Sinks(Home(tmp_path / "another"), kept.sinks.engine, kept.sinks.open_qdrant)
     with pytest.raises(CollectionMismatch, match="belongs to another home"), ours.qdrant() as client:
-        inspect_strays(client, [], repair=True)
+        inspect_orphans(client, [], repair=True)
     assert not (await kept.reconcile()).before
 
 
@@ -266,9 +266,9 @@ async def test_every_occurrence_is_counted_and_a_few_are_named(kept: Kept) -> No
     kept.shop.add(*(product(str(number)) for number in range(10, 30))).save(kept.sinks.home)
     drift = (await kept.reconcile(repair=False)).before
     assert drift.counts["row_missing"] == 20
-    told = drift.as_json()["examples"]
-    assert told["row_wrong"][0] == "1 (title)"
-    assert len(told["row_missing"]) == SAMPLE
+    examples = drift.as_json()["examples"]
+    assert examples["row_wrong"][0] == "1 (title)"
+    assert len(examples["row_missing"]) == SAMPLE
     assert any(line.endswith(", …") for line in drift.lines())
 
 
@@ -282,4 +282,4 @@ async def test_a_changed_product_is_drift_until_it_is_applied(kept: Kept) -> Non
     kept.shop.add(replace(kept.shop.products["1"], title="Coat")).save(kept.sinks.home)
     done = await kept.reconcile()
     assert done.before.counts == {"row_wrong": 1, "outcome_wrong": 1, "point_payload": 1}
-    assert not done.left
+    assert not done.remaining

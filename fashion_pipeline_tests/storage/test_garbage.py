@@ -24,6 +24,12 @@ NOW = datetime.now(UTC)
 PIXELS = np.zeros((224, 224, 3), np.uint8)
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Return a home in a directory: only there do files have a time of their last use."""
+    return Home(tmp_path / "home")
+
+
 def age(home: Home, **by: float) -> None:
     """Let everything below a home be written so long ago."""
     then = (NOW - timedelta(**by)).timestamp()
@@ -48,10 +54,10 @@ def test_pictures_that_no_table_names_go(home: Home) -> None:
         for sha256 in (kept, dead):
             home.pixels(spec).put(sha256, PIXELS)
     age(home, days=2)
-    told = {"blobs": (1, 4), "pixels": (3, 3 * PIXELS.nbytes)}
-    assert gc(home, kept, dry_run=True) == told
+    expected = {"blobs": (1, 4), "pixels": (3, 3 * PIXELS.nbytes)}
+    assert gc(home, kept, dry_run=True) == expected
     assert home.blobs.exists(dead)
-    assert gc(home, kept) == told
+    assert gc(home, kept) == expected
     assert (home.blobs.exists(kept), home.blobs.exists(dead)) == (True, False)
     assert home.pixels("new").get(kept) is not None
     assert gc(home, kept) == {}
@@ -82,7 +88,7 @@ def test_left_over_files_of_killed_runs_go(home: Home) -> None:
 
 
 def test_vectors_go_with_their_file_or_out_of_it(home: Home) -> None:
-    """A dead part is removed, one that is mostly dead is written anew, and every other vector stays in its place."""
+    """A part without a used vector is removed, a mostly unused one is rewritten, and every other vector keeps its place."""
     vectors = home.vectors(FINGERPRINT)
     names = [sha256_hex(bytes([number])) for number in range(9)]
     parts = [names[:3], names[3:6], names[6:]]
@@ -130,7 +136,7 @@ def test_a_part_that_cannot_be_read_is_left_alone(home: Home) -> None:
 
 
 def test_every_digest_that_a_table_names_is_referred_to(home: Home) -> None:
-    """Shown, stood in for and refused pictures count, of every store that has left a table."""
+    """Published, older and rejected images count, of every store that has a table."""
     shop = Shop(home.vectors(FINGERPRINT)).add(product("1"), product("2"))
     shop.bytes_of["1-0"], shop.older["1-0"] = "a", ("b", "c")
     shop.save(home)
@@ -143,7 +149,7 @@ def test_every_digest_that_a_table_names_is_referred_to(home: Home) -> None:
 
 
 def test_forgotten_vectors_are_not_found_and_the_others_are(home: Home) -> None:
-    """Places keep their meaning; a part in which nothing is left is gone."""
+    """Other places stay valid; a part without any vector is removed."""
     vectors = home.vectors(FINGERPRINT)
     names = [sha(name) for name in "abc"]
     places = vectors.append(names, np.stack([vector_of(name) for name in names]))

@@ -1,7 +1,7 @@
-"""Addresses and answers that strangers could give a picture, each with what must become of it.
+"""URLs and replies that strangers could make for an image, each with its expected outcome.
 
-``Internet`` is a small world for them: names and public addresses lead to one server on loopback, and
-every address that is not public leads to another one, which nobody may reach.
+``Internet`` simulates the network for them: names and public addresses lead to one server on loopback,
+every address that is not public to another one, which no request may reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.web.guard import system_resolver
 from fashion_pipeline_tests.web.server import Answer, Asked, Site, Wire
 
-PICTURE = b"a picture" * 10
+IMAGE = b"image data" * 9
 CAP_BYTES = 1000
 
 SHOP = "93.184.216.34"
@@ -48,7 +48,7 @@ REBINDING: Mapping[str, Sequence[str]] = {
     "unbinds.example": ["127.0.0.1", SHOP],
     "moves.example": [SHOP, "169.254.169.254"],
 }
-"""Names that have another address each time they are looked up; the last one stays."""
+"""Names that resolve to another address at each lookup; the last one stays."""
 
 _OK: tuple[str, ...] = (
     "http://shop.example/a.jpg",
@@ -355,7 +355,7 @@ URLS: Mapping[str, Reason | None] = {
     "http://\N{CYRILLIC SMALL LETTER DZE}hop.example/a.jpg": Reason.UNRESOLVABLE,
     **{f"http://shop.example/redirect/{number}": reason for number, reason in enumerate(_REDIRECTS.values())},
 }
-"""Addresses of pictures, and why each stops; None where it must not."""
+"""URLs of images, and the reason each must fail with; None if it must succeed."""
 
 OF_THIS_MACHINE = ("127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.1", "localhost", "0")
 """Spellings that a real resolver leads to this machine."""
@@ -368,44 +368,44 @@ def _ok(*headers: bytes) -> bytes:
 _CHUNKED = _ok(b"Transfer-Encoding: chunked")
 
 ANSWERS: Mapping[str, tuple[Answer | Wire, Reason | None]] = {
-    "whole": (Answer(PICTURE), None),
-    "whole in chunks": (Answer(PICTURE, announced=-1), None),
-    "from a cache": (Answer(PICTURE, status=203), None),
-    "until it closes": (Wire(_ok() + PICTURE), None),
-    "of 1996": (Wire(b"HTTP/1.0 200 OK\r\n\r\n" + PICTURE), None),
-    "with bare line feeds": (Wire(b"HTTP/1.1 200 OK\n\n" + PICTURE), None),
-    "as html": (Answer(PICTURE, headers={"Content-Type": "text/html"}), None),
-    "with a cookie": (Answer(PICTURE, headers={"Set-Cookie": "id=1; Domain=example"}), None),
-    "with a location": (Answer(PICTURE, headers={"Location": "http://127.0.0.1/"}), None),
-    "identity": (Answer(PICTURE, headers={"Content-Encoding": "identity"}), None),
-    "after hints": (Wire(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + _ok() + PICTURE), None),
-    "with ten thousand headers": (Wire(_ok(*[b"a: b"] * 10_000) + PICTURE), None),
-    "with an endless validator": (Answer(PICTURE, headers={"ETag": "e" * 90_000}), None),
-    "the same length twice": (Wire(_ok(b"Content-Length: 90", b"Content-Length: 90") + PICTURE), None),
-    "more than announced": (Wire(_ok(b"Content-Length: 90") + PICTURE + b"HTTP/1.1 200 OK\r\n\r\n"), None),
+    "whole": (Answer(IMAGE), None),
+    "whole in chunks": (Answer(IMAGE, announced=-1), None),
+    "from a cache": (Answer(IMAGE, status=203), None),
+    "until it closes": (Wire(_ok() + IMAGE), None),
+    "of 1996": (Wire(b"HTTP/1.0 200 OK\r\n\r\n" + IMAGE), None),
+    "with bare line feeds": (Wire(b"HTTP/1.1 200 OK\n\n" + IMAGE), None),
+    "as html": (Answer(IMAGE, headers={"Content-Type": "text/html"}), None),
+    "with a cookie": (Answer(IMAGE, headers={"Set-Cookie": "id=1; Domain=example"}), None),
+    "with a location": (Answer(IMAGE, headers={"Location": "http://127.0.0.1/"}), None),
+    "identity": (Answer(IMAGE, headers={"Content-Encoding": "identity"}), None),
+    "after hints": (Wire(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3 + _ok() + IMAGE), None),
+    "with ten thousand headers": (Wire(_ok(*[b"a: b"] * 10_000) + IMAGE), None),
+    "with an endless validator": (Answer(IMAGE, headers={"ETag": "e" * 90_000}), None),
+    "the same length twice": (Wire(_ok(b"Content-Length: 90", b"Content-Length: 90") + IMAGE), None),
+    "more than announced": (Wire(_ok(b"Content-Length: 90") + IMAGE + b"HTTP/1.1 200 OK\r\n\r\n"), None),
     "of exactly the cap": (Answer(b"x" * CAP_BYTES), None),
     "nothing": (Answer(), Reason.EMPTY),
     "204": (Answer(status=204), Reason.EMPTY),
     "205": (Answer(status=205), Reason.EMPTY),
     "304 unasked": (Answer(status=304), Reason.EMPTY),
-    "201": (Answer(PICTURE, status=201), Reason.HTTP_ERROR),
+    "201": (Answer(IMAGE, status=201), Reason.HTTP_ERROR),
     "202 with a puzzle": (Answer(b"<script>", status=202), Reason.HTTP_ERROR),
-    "206": (Answer(PICTURE, status=206, headers={"Content-Range": "bytes 0-89/500"}), Reason.TRUNCATED),
-    "226": (Answer(PICTURE, status=226), Reason.HTTP_ERROR),
+    "206": (Answer(IMAGE, status=206, headers={"Content-Range": "bytes 0-89/500"}), Reason.TRUNCATED),
+    "226": (Answer(IMAGE, status=226), Reason.HTTP_ERROR),
     "101": (Wire(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n"), Reason.UNREACHABLE),
-    "300": (Answer(PICTURE, status=300), Reason.HTTP_ERROR),
+    "300": (Answer(IMAGE, status=300), Reason.HTTP_ERROR),
     "302 to nowhere": (Answer(status=302), Reason.HTTP_ERROR),
     "305": (Answer(status=305, headers={"Location": "http://127.0.0.1/"}), Reason.HTTP_ERROR),
     "401": (Answer(status=401, headers={"WWW-Authenticate": "Basic"}), Reason.HTTP_ERROR),
-    "404": (Answer(PICTURE, status=404), Reason.GONE),
+    "404": (Answer(IMAGE, status=404), Reason.GONE),
     "410": (Answer(status=410), Reason.GONE),
     "407": (Answer(status=407), Reason.HTTP_ERROR),
     "429 until next year": (Answer(status=429, headers={"Retry-After": "9" * 400}), Reason.RATE_LIMITED),
     "429 until never": (Answer(status=429, headers={"Retry-After": "1 Jan 99999999999 00:00"}), Reason.RATE_LIMITED),
-    "500": (Answer(PICTURE, status=500), Reason.HTTP_ERROR),
+    "500": (Answer(IMAGE, status=500), Reason.HTTP_ERROR),
     "503 with nonsense": (Answer(status=503, headers={"Retry-After": "\xb2"}), Reason.HTTP_ERROR),
     "999": (Answer(status=999), Reason.HTTP_ERROR),
-    "of 1991": (Wire(PICTURE), Reason.UNREACHABLE),
+    "of 1991": (Wire(IMAGE), Reason.UNREACHABLE),
     "a closed door": (Wire(b""), Reason.UNREACHABLE),
     "half a status": (Wire(b"HTTP/1.1 2"), Reason.UNREACHABLE),
     "half a head": (Wire(b"HTTP/1.1 200 OK\r\nContent-"), Reason.UNREACHABLE),
@@ -419,24 +419,24 @@ ANSWERS: Mapping[str, tuple[Answer | Wire, Reason | None]] = {
     "endless headers": (Wire(b"HTTP/1.1 200 OK\r\n", again=b"a: b\r\n" * 1000), Reason.UNREACHABLE),
     "an endless header": (Wire(b"HTTP/1.1 200 OK\r\na: ", again=b"b" * 10_000), Reason.UNREACHABLE),
     "an endless status": (Wire(b"HTTP/1.1 200 ", again=b"O" * 10_000), Reason.UNREACHABLE),
-    "a null in a header": (Wire(_ok(b"a: \x00") + PICTURE), Reason.UNREACHABLE),
-    "a header without a name": (Wire(_ok(b": b") + PICTURE), Reason.UNREACHABLE),
-    "a space in a name": (Wire(_ok(b"Content Length: 5") + PICTURE), Reason.UNREACHABLE),
-    "length -5": (Wire(_ok(b"Content-Length: -5") + PICTURE), Reason.UNREACHABLE),
-    "length +5": (Wire(_ok(b"Content-Length: +5") + PICTURE), Reason.UNREACHABLE),
-    "length five": (Wire(_ok(b"Content-Length: five") + PICTURE), Reason.UNREACHABLE),
-    "length of 5,000 digits": (Wire(_ok(b"Content-Length: " + b"9" * 5000) + PICTURE), Reason.UNREACHABLE),
-    "two lengths": (Wire(_ok(b"Content-Length: 5", b"Content-Length: 6") + PICTURE), Reason.UNREACHABLE),
-    "two lengths in one": (Wire(_ok(b"Content-Length: 5, 6") + PICTURE), Reason.UNREACHABLE),
-    "unknown transfer": (Wire(_ok(b"Transfer-Encoding: gzip, chunked") + PICTURE), Reason.UNREACHABLE),
-    "less than announced": (Answer(PICTURE, announced=500), Reason.TRUNCATED),
-    "no last chunk": (Wire(_CHUNKED + b"5a\r\n" + PICTURE + b"\r\n"), Reason.TRUNCATED),
-    "a chunk cut short": (Wire(_CHUNKED + b"ff\r\n" + PICTURE), Reason.TRUNCATED),
-    "a chunk of zz": (Wire(_CHUNKED + b"zz\r\n" + PICTURE), Reason.TRUNCATED),
-    "a chunk of -1": (Wire(_CHUNKED + b"-1\r\n" + PICTURE), Reason.TRUNCATED),
-    "a chunk of 16 exabytes": (Wire(_CHUNKED + b"ffffffffffffffff\r\n" + PICTURE), Reason.TRUNCATED),
-    "a chunk of 30 digits": (Wire(_CHUNKED + b"f" * 30 + b"\r\n" + PICTURE), Reason.TRUNCATED),
-    "a chunk longer than it says": (Wire(_CHUNKED + b"1\r\n" + PICTURE + b"\r\n0\r\n\r\n"), Reason.TRUNCATED),
+    "a null in a header": (Wire(_ok(b"a: \x00") + IMAGE), Reason.UNREACHABLE),
+    "a header without a name": (Wire(_ok(b": b") + IMAGE), Reason.UNREACHABLE),
+    "a space in a name": (Wire(_ok(b"Content Length: 5") + IMAGE), Reason.UNREACHABLE),
+    "length -5": (Wire(_ok(b"Content-Length: -5") + IMAGE), Reason.UNREACHABLE),
+    "length +5": (Wire(_ok(b"Content-Length: +5") + IMAGE), Reason.UNREACHABLE),
+    "length five": (Wire(_ok(b"Content-Length: five") + IMAGE), Reason.UNREACHABLE),
+    "length of 5,000 digits": (Wire(_ok(b"Content-Length: " + b"9" * 5000) + IMAGE), Reason.UNREACHABLE),
+    "two lengths": (Wire(_ok(b"Content-Length: 5", b"Content-Length: 6") + IMAGE), Reason.UNREACHABLE),
+    "two lengths in one": (Wire(_ok(b"Content-Length: 5, 6") + IMAGE), Reason.UNREACHABLE),
+    "unknown transfer": (Wire(_ok(b"Transfer-Encoding: gzip, chunked") + IMAGE), Reason.UNREACHABLE),
+    "less than announced": (Answer(IMAGE, announced=500), Reason.TRUNCATED),
+    "no last chunk": (Wire(_CHUNKED + b"5a\r\n" + IMAGE + b"\r\n"), Reason.TRUNCATED),
+    "a chunk cut short": (Wire(_CHUNKED + b"ff\r\n" + IMAGE), Reason.TRUNCATED),
+    "a chunk of zz": (Wire(_CHUNKED + b"zz\r\n" + IMAGE), Reason.TRUNCATED),
+    "a chunk of -1": (Wire(_CHUNKED + b"-1\r\n" + IMAGE), Reason.TRUNCATED),
+    "a chunk of 16 exabytes": (Wire(_CHUNKED + b"ffffffffffffffff\r\n" + IMAGE), Reason.TRUNCATED),
+    "a chunk of 30 digits": (Wire(_CHUNKED + b"f" * 30 + b"\r\n" + IMAGE), Reason.TRUNCATED),
+    "a chunk longer than it says": (Wire(_CHUNKED + b"1\r\n" + IMAGE + b"\r\n0\r\n\r\n"), Reason.TRUNCATED),
     "an endless chunk size": (Wire(_CHUNKED, again=b"0" * 10_000), Reason.TRUNCATED),
     "endless trailers": (Wire(_CHUNKED + b"0\r\n", again=b"a: b\r\n" * 1000), Reason.TRUNCATED),
     "an endless body": (Wire(_ok(), again=b"x" * 10_000), Reason.FILE_TOO_LARGE),
@@ -445,13 +445,13 @@ ANSWERS: Mapping[str, tuple[Answer | Wire, Reason | None]] = {
     "too large": (Answer(b"x" * (CAP_BYTES + 1)), Reason.FILE_TOO_LARGE),
     "too large in chunks": (Answer(b"x" * (CAP_BYTES + 1), announced=-1), Reason.FILE_TOO_LARGE),
     "a gzip bomb": (Answer(gzip.compress(bytes(10**7)), headers={"Content-Encoding": "gzip"}), Reason.ENCODED),
-    "deflated": (Answer(zlib.compress(PICTURE), headers={"Content-Encoding": "deflate"}), Reason.ENCODED),
-    "gzip, gzip": (Answer(PICTURE, headers={"Content-Encoding": "gzip, gzip"}), Reason.ENCODED),
-    "br": (Answer(PICTURE, headers={"Content-Encoding": "br"}), Reason.ENCODED),
-    "zstd": (Answer(PICTURE, headers={"Content-Encoding": "zstd"}), Reason.ENCODED),
-    "an endless encoding": (Answer(PICTURE, headers={"Content-Encoding": "\x1b[31m" * 5000}), Reason.ENCODED),
+    "deflated": (Answer(zlib.compress(IMAGE), headers={"Content-Encoding": "deflate"}), Reason.ENCODED),
+    "gzip, gzip": (Answer(IMAGE, headers={"Content-Encoding": "gzip, gzip"}), Reason.ENCODED),
+    "br": (Answer(IMAGE, headers={"Content-Encoding": "br"}), Reason.ENCODED),
+    "zstd": (Answer(IMAGE, headers={"Content-Encoding": "zstd"}), Reason.ENCODED),
+    "an endless encoding": (Answer(IMAGE, headers={"Content-Encoding": "\x1b[31m" * 5000}), Reason.ENCODED),
 }
-"""What a host may answer, and why the picture stops; None where it must not."""
+"""What a host may send, and the reason the image must fail with; None if it must succeed."""
 
 SLOW: Mapping[str, Wire] = {
     "a head that drips": Wire(b"HTTP/1.1 200 OK\r\n", again=b"a: b\r\n", pause_s=0.01),
@@ -461,11 +461,11 @@ SLOW: Mapping[str, Wire] = {
     "hints for ever": Wire(b"", again=b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10),
     "hints that drip": Wire(b"", again=b"HTTP/1.1 103 Early Hints\r\n\r\n", pause_s=0.01),
 }
-"""What a host may answer for ever without breaking a limit but that of time."""
+"""What a host may send for ever that breaks no limit but the deadline."""
 
 
 class _Everywhere(Site):
-    """A site whose every path is a picture; /redirect/N and /to/LOCATION lead elsewhere."""
+    """A site where every path is an image, except that /redirect/N and /to/LOCATION redirect."""
 
     def find(self, asked: Asked) -> Answer | Wire:
         _, first, *rest = asked.path.split("/", 2)
@@ -473,7 +473,7 @@ class _Everywhere(Site):
             return Answer(status=302, headers={"Location": tuple(_REDIRECTS)[int(rest[0])]})
         if first == "to":
             return Answer(status=302, headers={"Location": unquote(rest[0])})
-        return Answer(PICTURE)
+        return Answer(IMAGE)
 
 
 class Internet(httpx.AsyncBaseTransport):
@@ -505,7 +505,7 @@ class Internet(httpx.AsyncBaseTransport):
         await self.private.__aexit__(kind, error, traceback)
 
     async def resolve(self, host: str, port: int) -> Sequence[str]:
-        """Answer for the names of these tables; numbers, and this machine, are left to the real resolver."""
+        """Resolve the names of these tables; the real resolver handles numbers and this machine."""
         self.asked[host] += 1
         if host in _NOWHERE:
             raise OSError(host)

@@ -1,4 +1,4 @@
-"""A web server on loopback that answers what a test tells it to, well-formed or not."""
+"""A web server on loopback that sends whatever a test prescribes, well-formed or not."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class Wire:
     """Bytes to send as they are, HTTP or not, before the connection is closed.
 
     Attributes:
-        again: sent after them for ever, as fast as they are taken, or with pauses.
-        pause_s: before each of them.
+        first: sent once.
+        again: sent after that for ever, as fast as they are read, or with pauses.
+        pause_s: the pause before each ``again``.
     """
 
     first: bytes
@@ -54,17 +55,17 @@ Script = Answer | Wire | list[Answer] | Callable[[Asked], Answer | Wire]
 class Site:
     """An async context manager: ``answers`` by path, ``asked`` in order; other paths are 404.
 
-    A list is answered one by one, its last item for ever. While ``held``, requests wait for
-    ``release``; ``most_at_once`` is the largest number that were being answered, ``connections``
-    the number that were opened, ``open`` the number that still are.
+    The items of a list are sent one by one, the last one for ever. While ``held``, requests wait
+    for ``release``; ``most_concurrent`` is the largest number of requests answered at one time,
+    ``connections`` the number of connections opened, ``open`` the number still open.
     """
 
     def __init__(self, answers: Mapping[str, Script] | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Script] = dict(answers or {})
         self.asked: list[Asked] = []
-        self.most_at_once = self.connections = 0
+        self.most_concurrent = self.connections = 0
         self._tls = tls
-        self._at_once = 0
+        self._concurrent = 0
         self._open = asyncio.Event()
         self._open.set()
         self._arrived = asyncio.Condition()
@@ -93,11 +94,11 @@ class Site:
         return f"{scheme}://{host}:{self.port}{path}"
 
     def hold(self) -> None:
-        """Let requests arrive, but answer none until ``release``."""
+        """Accept requests, but answer none until ``release``."""
         self._open.clear()
 
     def release(self) -> None:
-        """Answer what waits."""
+        """Answer the requests that wait."""
         self._open.set()
 
     @property
@@ -106,17 +107,17 @@ class Site:
         return len(self._writers)
 
     async def closed(self, number: int) -> None:
-        """Wait until so many connections have ended."""
+        """Wait until ``number`` connections have ended."""
         async with self._arrived:
             await self._arrived.wait_for(lambda: self.connections - self.open >= number)
 
     async def arrived(self, number: int) -> None:
-        """Wait until so many requests have come."""
+        """Wait until ``number`` requests have arrived."""
         async with self._arrived:
             await self._arrived.wait_for(lambda: len(self.asked) >= number)
 
     def paths(self) -> list[str]:
-        """Return the paths asked for, in order."""
+        """Return the requested paths, in order."""
         return [asked.path for asked in self.asked]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,10 +145,10 @@ class Site:
         async with self._arrived:
             self.asked.append(asked)
             self._arrived.notify_all()
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self._concurrent += 1
+        self.most_concurrent = max(self.most_concurrent, self._concurrent)
         await self._open.wait()
-        self._at_once -= 1
+        self._concurrent -= 1
         answer = self.find(asked)
         if isinstance(answer, Wire):
             await self._send(answer, writer)
@@ -167,7 +168,7 @@ class Site:
             await writer.drain()
 
     def find(self, asked: Asked) -> Answer | Wire:
-        """Return what a request is answered with."""
+        """Return the answer to a request."""
         script = self.answers.get(asked.path, Answer(status=404))
         if callable(script):
             return script(asked)

@@ -22,7 +22,7 @@ LIMITS = Limits(max_bytes=1000, deadline_s=10.0, max_redirects=3)
 
 
 async def loopback(host: str, port: int) -> Sequence[str]:
-    """Give every name of a test this machine's address."""
+    """Resolve every name to this machine."""
     return ["127.0.0.1"]
 
 
@@ -33,8 +33,8 @@ def web(clock: HandClock | None = None, **options: object) -> Web:
     return Web(**values)  # type: ignore[arg-type]
 
 
-async def test_an_answer_comes_whole() -> None:
-    """A 200 brings its status, headers and body; the request says who asks and takes no encodings."""
+async def test_a_reply_is_complete() -> None:
+    """A 200 returns its status, headers and body; the request has our User-Agent and accepts no encodings."""
     async with Site({"/a?b=1": Answer(b"hello", headers={"ETag": '"1"'})}) as site, web() as client:
         reply = await client.get(site.url("/a?b=1"), limits=LIMITS, headers={"Accept": "image/*"})
     assert (reply.status, reply.body, reply.headers["etag"], reply.url) == (200, b"hello", '"1"', site.url("/a?b=1"))
@@ -44,7 +44,7 @@ async def test_an_answer_comes_whole() -> None:
 
 
 async def test_a_private_server_that_is_not_allowed_is_never_reached() -> None:
-    """However its address is spelled, a server on this machine sees no request."""
+    """However its address is written, a server on this machine gets no request."""
     async with Site({"/": Answer(b"secret")}) as site:
         guard = Guard(allow_ports={80, 443, site.port})
         async with Web(guard=guard, clock=HandClock(), user_agent="t") as client:
@@ -67,7 +67,7 @@ async def test_a_redirect_into_a_private_network_is_refused() -> None:
 
 
 async def test_the_connection_goes_to_the_judged_address_under_the_urls_name() -> None:
-    """A name is resolved once for judging and connecting, so a second answer of its DNS changes nothing."""
+    """A name is resolved once for judging and connecting, so a different second DNS answer changes nothing."""
     answers = [["127.0.0.1"], ["169.254.169.254"]]
 
     async def rebinding(host: str, port: int) -> Sequence[str]:
@@ -80,7 +80,7 @@ async def test_the_connection_goes_to_the_judged_address_under_the_urls_name() -
     assert len(answers) == 1
 
 
-async def test_the_next_address_is_tried_where_one_does_not_answer() -> None:
+async def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     """A host with a dead address and a live one is reached."""
 
     async def two(host: str, port: int) -> Sequence[str]:
@@ -92,8 +92,8 @@ async def test_the_next_address_is_tried_where_one_does_not_answer() -> None:
     assert clock.waits == []
 
 
-async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would connect where it likes, past the guard."""
+async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would choose the address itself and bypass the guard."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     async with Site({"/a": Answer(b"hello")}) as site, web() as client:
@@ -101,7 +101,7 @@ async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.Monkey
 
 
 async def test_certificates_are_checked_against_the_name_not_the_address(tmp_path: Path) -> None:
-    """A certificate for shop.test is good at a judged address, by an authority from ca_file, and for no other name."""
+    """A certificate for shop.test, signed by the authority in ca_file, is accepted for that name only."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("shop.test").configure_cert(context)
@@ -117,11 +117,11 @@ async def test_certificates_are_checked_against_the_name_not_the_address(tmp_pat
             with pytest.raises(HostUnavailable) as unknown_authority:
                 await client.get(site.url("/a", host="shop.test"), limits=LIMITS)
     assert {wrong_name.value.reason, unknown_authority.value.reason} == {Reason.TLS_ERROR}
-    assert clock.waits == []  # asking again would not change a certificate
+    assert clock.waits == []  # a retry would not change a certificate
 
 
-async def test_a_certificate_that_has_expired_is_not_trusted(tmp_path: Path) -> None:
-    """A known authority's signature does not outlive its date; a name's final dot does no harm."""
+async def test_an_expired_certificate_is_not_trusted(tmp_path: Path) -> None:
+    """An expired certificate is refused even from a known authority; a trailing dot in the name is accepted."""
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -137,8 +137,8 @@ async def test_a_certificate_that_has_expired_is_not_trusted(tmp_path: Path) -> 
     assert old.asked == []
 
 
-async def test_a_host_that_says_nothing_meets_the_deadline() -> None:
-    """An answer is not waited for beyond it."""
+async def test_a_silent_host_runs_into_the_deadline() -> None:
+    """No reply is waited for beyond the deadline."""
     limits = Limits(max_bytes=1000, deadline_s=0.05, attempts=1)
     async with Site() as site, web() as client:
         site.hold()
@@ -147,8 +147,8 @@ async def test_a_host_that_says_nothing_meets_the_deadline() -> None:
     assert slow.value.reason is Reason.TOO_SLOW
 
 
-async def test_https_asked_of_a_plain_port_is_named_as_that() -> None:
-    """A port that speaks no TLS is not reported as a matter of certificates."""
+async def test_https_on_a_plain_port_is_named() -> None:
+    """A port that does not speak TLS is not reported as a certificate error."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -162,20 +162,20 @@ async def test_https_asked_of_a_plain_port_is_named_as_that() -> None:
     assert plain.value.reason is Reason.TLS_ERROR
 
 
-def test_a_ca_file_without_a_certificate_is_a_sentence(tmp_path: Path) -> None:
-    """The message names the file and the form it must have."""
+def test_a_ca_file_without_a_certificate_is_reported(tmp_path: Path) -> None:
+    """The message names the file and the required format."""
     (tmp_path / "ca.pem").write_text("nonsense")
     with pytest.raises(SettingsError, match=r"ca\.pem.*PEM"):
         ssl_context(tmp_path / "ca.pem")
 
 
-def test_one_context_serves_the_process() -> None:
-    """A context costs 25 ms, so it is built once for each authority file."""
+def test_a_tls_context_is_built_once() -> None:
+    """A context costs 25 ms, so it is cached per authority file."""
     assert ssl_context(None) is ssl_context(None)
 
 
-async def test_server_trouble_is_tried_again() -> None:
-    """A 503 followed by a 200 is a 200, after a wait on the clock."""
+async def test_server_errors_are_retried() -> None:
+    """A 503 followed by a 200 returns the 200, after a wait on the clock."""
     clock = HandClock()
     async with Site({"/a": [Answer(status=503), Answer(b"hello")]}) as site, web(clock) as client:
         assert (await client.get(site.url("/a"), limits=LIMITS)).body == b"hello"
@@ -183,24 +183,24 @@ async def test_server_trouble_is_tried_again() -> None:
     assert sum(clock.waits) > 0
 
 
-async def test_tries_end() -> None:
-    """After the last attempt the error says what the host answered."""
+async def test_retries_end() -> None:
+    """After the last attempt, the error states the host's status."""
     async with Site({"/a": Answer(status=500)}) as site, web() as client:
         with pytest.raises(HostUnavailable) as failure:
             await client.get(site.url("/a"), limits=LIMITS)
     assert (len(site.asked), failure.value.status) == (4, 500)
 
 
-async def test_refusals_are_not_repeated() -> None:
-    """A 404 is asked once."""
+async def test_refusals_are_not_retried() -> None:
+    """A 404 is requested once."""
     async with Site() as site, web() as client:
         with pytest.raises(RefusedByHost) as gone:
             await client.get(site.url("/a"), limits=LIMITS)
     assert (len(site.asked), gone.value.reason) == (1, Reason.GONE)
 
 
-async def test_retry_after_is_obeyed_by_the_whole_host() -> None:
-    """Nothing is sent to a host before the pause it asked for has passed."""
+async def test_retry_after_pauses_the_whole_host() -> None:
+    """Nothing is sent to a host before the pause it asked for is over."""
     clock = HandClock()
     at: list[float] = []
     started = clock.now()
@@ -218,7 +218,7 @@ async def test_retry_after_is_obeyed_by_the_whole_host() -> None:
 
 
 async def test_a_long_retry_after_ends_the_exchange() -> None:
-    """A host that wants an hour is not waited for inside a run; the hour is handed on."""
+    """A host that asks for an hour is not waited for within a run; the error carries the hour."""
     clock = HandClock()
     answers = {"/a": Answer(status=429, headers={"Retry-After": "3600"})}
     async with Site(answers) as site, web(clock) as client:
@@ -233,7 +233,7 @@ async def test_a_long_retry_after_ends_the_exchange() -> None:
     [(Answer(b"", announced=5000), 5000), (Answer(b"x" * 1001, announced=-1), 1001), (Answer(b"x" * 1001), 1001)],
 )
 async def test_a_body_over_the_cap_is_not_read(answer: Answer, size: int) -> None:
-    """An announced size is believed before reading; without one the cap counts; the error tells the size."""
+    """An announced size is checked before reading, otherwise the cap applies; the error carries the size."""
     async with Site({"/a": answer}) as site, web() as client:
         with pytest.raises(BadReply) as refused:
             await client.get(site.url("/a"), limits=LIMITS)
@@ -241,13 +241,13 @@ async def test_a_body_over_the_cap_is_not_read(answer: Answer, size: int) -> Non
 
 
 async def test_a_body_of_exactly_the_cap_is_read() -> None:
-    """The cap itself is allowed."""
+    """A body of the cap's size is within it."""
     async with Site({"/a": Answer(b"x" * 1000)}) as site, web() as client:
         assert len((await client.get(site.url("/a"), limits=LIMITS)).body) == 1000
 
 
-async def test_a_compressed_body_is_refused_unless_asked_for() -> None:
-    """Compression hides a body's size: pictures refuse it, and for the shop the cap counts what comes out."""
+async def test_a_compressed_body_is_refused_unless_requested() -> None:
+    """Compression hides a body's size: images refuse it, and for the shop the cap counts decompressed bytes."""
     packed = {"Content-Encoding": "gzip"}
     answers = {
         "/a": Answer(gzip.compress(b"hello"), headers=packed),
@@ -263,8 +263,8 @@ async def test_a_compressed_body_is_refused_unless_asked_for() -> None:
         assert bomb.value.reason is Reason.FILE_TOO_LARGE
 
 
-async def test_a_damaged_encoding_is_an_outcome() -> None:
-    """A body that is not the gzip it says it is does not crash a run."""
+async def test_a_damaged_encoding_is_reported() -> None:
+    """A body that is not the gzip it claims to be does not crash a run."""
     answers = {"/a": Answer(b"not gzip", headers={"Content-Encoding": "gzip"})}
     async with Site(answers) as site, web() as client:
         with pytest.raises(BadReply) as refused:
@@ -272,8 +272,8 @@ async def test_a_damaged_encoding_is_an_outcome() -> None:
     assert refused.value.reason is Reason.ENCODED
 
 
-async def test_a_transfer_that_breaks_off_is_tried_again() -> None:
-    """Fewer bytes than announced are never taken for the whole."""
+async def test_an_interrupted_transfer_is_retried() -> None:
+    """A body shorter than announced is never accepted as complete."""
     answers: dict[str, Script] = {
         "/a": [Answer(b"hel", announced=5), Answer(b"hello")],
         "/b": Answer(b"hel", announced=5),
@@ -285,8 +285,8 @@ async def test_a_transfer_that_breaks_off_is_tried_again() -> None:
     assert broken.value.reason is Reason.TRUNCATED
 
 
-async def test_a_body_that_drips_meets_the_deadline() -> None:
-    """The deadline bounds the whole transfer, whatever trickles in."""
+async def test_a_slow_body_runs_into_the_deadline() -> None:
+    """The deadline bounds the whole transfer, even while bytes keep arriving."""
     limits = Limits(max_bytes=1000, deadline_s=0.05, attempts=1)
     async with Site({"/a": Answer(b"x", announced=5, stalls=True)}) as site, web() as client:
         with pytest.raises(HostUnavailable) as slow:
@@ -295,7 +295,7 @@ async def test_a_body_that_drips_meets_the_deadline() -> None:
 
 
 async def test_redirects_share_one_deadline() -> None:
-    """A chain of hosts cannot multiply the time that one try may take."""
+    """A chain of hosts cannot multiply the time of one attempt."""
     limits = Limits(max_bytes=1000, deadline_s=0.3, max_redirects=5, attempts=1)
     dawdling = Wire(b"", again=b"HTTP/1.1 302 Found\r\nLocation: /a\r\n\r\n", pause_s=limits.deadline_s / 3)
     async with Site({"/a": dawdling}) as site, web() as client:
@@ -305,8 +305,8 @@ async def test_redirects_share_one_deadline() -> None:
 
 
 @pytest.mark.parametrize("again", [True, False])
-async def test_a_slow_host_is_tried_again_where_that_was_asked_for(*, again: bool) -> None:
-    """A shop's page is worth another try, a picture is not."""
+async def test_a_slow_host_is_retried_only_if_the_limits_say_so(*, again: bool) -> None:
+    """A shop's page is worth a retry, an image is not."""
     limits = Limits(max_bytes=1000, deadline_s=0.05, attempts=2, again_when_slow=again)
     async with Site({"/a": Answer(b"x", announced=5, stalls=True)}) as site, web() as client:
         with pytest.raises(HostUnavailable):
@@ -314,8 +314,8 @@ async def test_a_slow_host_is_tried_again_where_that_was_asked_for(*, again: boo
     assert len(site.asked) == 1 + again
 
 
-async def test_half_an_answer_is_not_asked_for_again() -> None:
-    """A 206 that nobody asked for will be one again."""
+async def test_a_partial_reply_is_not_retried() -> None:
+    """A host that sends an unrequested 206 would send it again."""
     async with Site({"/a": Answer(b"x", status=206)}) as site, web() as client:
         with pytest.raises(HostUnavailable) as half:
             await client.get(site.url("/a"), limits=LIMITS, accept=(200).__eq__)
@@ -323,7 +323,7 @@ async def test_half_an_answer_is_not_asked_for_again() -> None:
 
 
 async def test_encodings_are_not_chained() -> None:
-    """Where compression is welcome it is once: twice would make gigabytes of a few bytes before they are counted."""
+    """One encoding is accepted, never two: two expand a few bytes to gigabytes before they are counted."""
     twice = gzip.compress(gzip.compress(b"hello"))
     answers = {"/a": Answer(twice, headers={"Content-Encoding": "gzip, gzip"}), "/b": Answer(b"hello")}
     async with Site(answers) as site, web() as client:
@@ -333,8 +333,8 @@ async def test_encodings_are_not_chained() -> None:
     assert refused.value.reason is Reason.ENCODED
 
 
-async def test_what_a_redirect_leads_to_is_told_with_its_status() -> None:
-    """Whoever reads the refusal learns that the address in the shop redirects there."""
+async def test_a_refused_redirect_target_names_the_redirect() -> None:
+    """The message says that the address in the shop redirects there."""
     async with Site({"/a": Answer(status=302, headers={"Location": "http://10.0.0.1/"})}) as site, web() as client:
         with pytest.raises(BlockedAddress, match=r"/a redirects: .*10\.0\.0\.1.* not public") as refused:
             await client.get(site.url("/a"), limits=LIMITS)
@@ -342,7 +342,7 @@ async def test_what_a_redirect_leads_to_is_told_with_its_status() -> None:
 
 
 async def test_a_closed_port_is_unreachable() -> None:
-    """A host that refuses connections is tried again, then given up for the run."""
+    """A host that refuses connections is retried, then reported."""
     async with Site() as site:
         url = site.url("/a")
     clock = HandClock()
@@ -353,7 +353,7 @@ async def test_a_closed_port_is_unreachable() -> None:
 
 
 async def test_redirects_are_followed_up_to_the_limit() -> None:
-    """Three hops are followed, a fourth is not, and a loop ends."""
+    """Three redirects are followed, a fourth is not, and a loop ends."""
     answers = {f"/{hop}": Answer(status=302, headers={"Location": f"/{hop + 1}"}) for hop in range(4)}
     async with Site({**answers, "/4": Answer(b"hello")}) as site, web() as client:
         reply = await client.get(site.url("/1"), limits=LIMITS)
@@ -364,7 +364,7 @@ async def test_redirects_are_followed_up_to_the_limit() -> None:
 
 
 async def test_keys_stay_with_their_origin() -> None:
-    """A redirect within the origin takes the keys along, one to another host does not."""
+    """A redirect within the origin keeps the keys, one to another host drops them."""
     async with Site({"/b": Answer(b"b")}) as other:
         answers = {
             "/a": Answer(status=302, headers={"Location": "/there"}),
@@ -376,15 +376,15 @@ async def test_keys_stay_with_their_origin() -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    """A host cannot recognise us by a cookie."""
+    """A host cannot track this client by a cookie."""
     async with Site({"/a": Answer(b"a", headers={"Set-Cookie": "id=1"})}) as site, web() as client:
         for _ in range(2):
             await client.get(site.url("/a"), limits=LIMITS)
     assert "cookie" not in site.asked[1].headers
 
 
-async def test_raw_hands_over_bodies_of_errors_once_trying_again_is_over() -> None:
-    """The shop explains itself in the bodies of its errors."""
+async def test_raw_returns_error_bodies_after_the_last_attempt() -> None:
+    """A shop explains its errors in their bodies."""
     answers = {
         "/401": Answer(b"no", status=401),
         "/500": Answer(b"oh", status=500),
@@ -397,15 +397,15 @@ async def test_raw_hands_over_bodies_of_errors_once_trying_again_is_over() -> No
     assert site.paths() == ["/401", "/500", "/500", "/302"]
 
 
-async def test_accepted_statuses_are_answers() -> None:
-    """A caller may take any status as an answer; 304 always is one."""
+async def test_accepted_statuses_are_replies() -> None:
+    """A caller may accept any status as a reply; 304 is accepted by default."""
     async with Site({"/a": Answer(b"no", status=404), "/b": Answer(status=304)}) as site, web() as client:
         assert (await client.get(site.url("/a"), limits=LIMITS, accept=lambda status: status == 404)).body == b"no"
         assert (await client.get(site.url("/b"), limits=LIMITS)).status == 304
 
 
-async def test_a_host_sees_no_more_requests_at_once_than_its_budget() -> None:
-    """Everything that shares a client shares one small number of requests per host."""
+async def test_a_host_gets_no_more_concurrent_requests_than_its_budget() -> None:
+    """All users of a client share one request budget per host."""
     async with Site({"/a": Answer(b"a")}) as site, web(connections_per_host=2) as client:
         site.hold()
         async with asyncio.TaskGroup() as group:
@@ -413,4 +413,4 @@ async def test_a_host_sees_no_more_requests_at_once_than_its_budget() -> None:
                 group.create_task(client.get(site.url("/a"), limits=LIMITS))
             await site.arrived(2)
             site.release()
-    assert (site.most_at_once, len(site.asked)) == (2, 6)
+    assert (site.most_concurrent, len(site.asked)) == (2, 6)

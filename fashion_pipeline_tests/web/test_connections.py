@@ -24,7 +24,7 @@ class Counted(httpx.AsyncBaseTransport):
 
 
 async def test_the_connections_of_a_thousand_hosts_do_not_stay_open() -> None:
-    """A shop may show pictures of more hosts than a process may have files; those unused longest are closed."""
+    """A shop may list images on more hosts than a process may have open files; the least recently used connections are closed."""
     names = [f"{number}.test" for number in range(MOST_ORIGINS + 20)]
 
     async def resolve(_host: str, _port: int) -> list[str]:
@@ -43,24 +43,24 @@ async def test_the_connections_of_a_thousand_hosts_do_not_stay_open() -> None:
 
 
 async def test_connections_in_use_are_not_closed() -> None:
-    """However many hosts are asked at once, each request keeps its connection to the end."""
+    """However many hosts are used at once, each request keeps its connection until it ends."""
     async with Site() as site:
-        connections = Connections(at_once=1, ca_file=None, transport=None)
+        connections = Connections(limit=1, ca_file=None, transport=None)
         async with contextlib.AsyncExitStack() as held:
-            of = [parse(f"http://{number}.test:{site.port}/") for number in range(MOST_ORIGINS + 2)]
-            first = [await held.enter_async_context(connections.of(target)) for target in of]
-            for target, known in zip(of, first, strict=True):
-                async with connections.of(target) as again:
+            targets = [parse(f"http://{number}.test:{site.port}/") for number in range(MOST_ORIGINS + 2)]
+            first = [await held.enter_async_context(connections.to(target)) for target in targets]
+            for target, known in zip(targets, first, strict=True):
+                async with connections.to(target) as again:
                     assert again is known
         await connections.aclose()
 
 
-async def test_a_transport_of_the_callers_own_is_closed_once_at_the_end() -> None:
-    """It serves all hosts, so no single one's leaving may close it."""
+async def test_the_callers_own_transport_is_closed_once_at_the_end() -> None:
+    """It serves all hosts, so closing the connections of one must not close it."""
     transport = Counted()
-    connections = Connections(at_once=1, ca_file=None, transport=transport)
+    connections = Connections(limit=1, ca_file=None, transport=transport)
     for number in range(MOST_ORIGINS + 2):
-        async with connections.of(parse(f"http://{number}.test/")):
+        async with connections.to(parse(f"http://{number}.test/")):
             assert transport.closed == 0
     await connections.aclose()
     assert transport.closed == 1

@@ -17,7 +17,7 @@ from fashion_pipeline.web.guard import Guard, is_public, parse, printable, redac
 
 
 def resolver(*addresses: str) -> Guard:
-    """Return a guard whose names all have these addresses."""
+    """Return a guard that resolves every name to these addresses."""
 
     async def resolve(host: str, port: int) -> Sequence[str]:
         return addresses
@@ -30,7 +30,7 @@ def resolver(*addresses: str) -> Guard:
     ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "::8.8.8.8"],
 )
 def test_public_addresses_are_public(address: str) -> None:
-    """Public IPv4 and IPv6 pass, also IPv4 inside IPv6."""
+    """Public IPv4 and IPv6 addresses pass, also IPv4 inside IPv6."""
     assert is_public(address)
 
 
@@ -111,8 +111,8 @@ def test_private_addresses_are_not_public(address: str) -> None:
         f"http://a.test/{'x' * 1_000_000}",
     ],
 )
-def test_what_is_not_an_http_url_is_refused_unresolved(url: str) -> None:
-    """A URL of another scheme or form is refused before any name is looked up, without its secrets."""
+def test_a_url_that_is_not_http_is_refused_without_a_lookup(url: str) -> None:
+    """A URL with another scheme or form is refused before any lookup, and its secrets stay out of the message."""
     with pytest.raises(BadUrl) as refused:
         parse(url)
     assert refused.value.reason is Reason.BAD_URL
@@ -129,16 +129,16 @@ def test_what_is_not_an_http_url_is_refused_unresolved(url: str) -> None:
         ("http://xn--/x", "is not a URL (Malformed A-label, no Punycode eligible content found)"),
     ],
 )
-def test_a_refusal_says_what_is_wrong_with_which_address(url: str, problem: str) -> None:
-    """The address, without its secrets, what is wrong with it, and who can correct it."""
+def test_a_refusal_names_the_url_and_the_problem(url: str, problem: str) -> None:
+    """The message holds the URL without its secrets, the problem, and where to correct it."""
     with pytest.raises(BadUrl) as refused:
         parse(url)
     assert refused.value.url == redact(url)
     assert str(refused.value) == f"{redact(url)!r} {problem}; correct it in the shop"
 
 
-def test_every_port_there_is_can_be_named() -> None:
-    """From 1 to 65535; where none is named it is the scheme's."""
+def test_every_valid_port_is_parsed() -> None:
+    """Ports from 1 to 65535 are parsed; without one, the scheme's default counts."""
     urls = ["http://a.test:1/", "http://a.test:65535/", "http://a.test/", "https://a.test/"]
     assert [parse(url).url for url in urls] == urls
     assert [parse(url).origin for url in urls] == [
@@ -150,7 +150,7 @@ def test_every_port_there_is_can_be_named() -> None:
 
 
 async def test_every_address_must_be_public() -> None:
-    """One private address among public ones is enough to refuse a name."""
+    """One private address among public ones is enough to block a name."""
     assert (await resolver("8.8.8.8", "1.1.1.1").judge("https://a.test/x")).addresses == ("8.8.8.8", "1.1.1.1")
     with pytest.raises(BlockedAddress) as refused:
         await resolver("8.8.8.8", "10.0.0.1").judge("https://a.test/x?secret")
@@ -166,14 +166,14 @@ async def test_every_address_must_be_public() -> None:
     ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "localhost", "127.0.0.1", "[::1]", "[::ffff:7f00:1]"],
 )
 async def test_odd_spellings_are_judged_by_their_address(host: str) -> None:
-    """Whatever this machine's resolver turns into loopback is refused."""
+    """Whatever this machine's resolver turns into loopback is blocked."""
     with pytest.raises((BlockedAddress, BadUrl)):
         await Guard().judge(f"http://{host}/")
 
 
 @pytest.mark.parametrize(("port", "allowed"), [(80, True), (443, True), (8080, True), (22, False), (5432, False)])
-def test_only_web_ports_and_the_stores_own_are_asked(port: int, *, allowed: bool) -> None:
-    """A picture may name ports 80, 443 and its shop's, so that no other service is spoken to."""
+def test_only_web_ports_and_the_stores_own_are_allowed(port: int, *, allowed: bool) -> None:
+    """An image URL may use ports 80, 443 and its shop's own, so that no other service is reached."""
     store = Store.model_validate(
         {
             "id": "a",
@@ -195,7 +195,7 @@ def test_only_web_ports_and_the_stores_own_are_asked(port: int, *, allowed: bool
 
 
 async def test_a_listed_host_may_be_private_on_any_port() -> None:
-    """A host under allow_private_hosts of the store may lead anywhere; its look-alikes may not."""
+    """A host in the store's allow_private_hosts may resolve to any address; similar names may not."""
     values = {"id": "a", "url": "https://shop.test", "consumer_key": "k", "consumer_secret": "s"}
     store = Store.model_validate(values | {"allow_private_hosts": ["shop.test", "[::1]"]})
 
@@ -211,7 +211,7 @@ async def test_a_listed_host_may_be_private_on_any_port() -> None:
 
 
 async def test_a_name_server_that_hangs_is_not_waited_for() -> None:
-    """A lookup has a limit of its own, and all who wait for one name at a time share a lookup."""
+    """A lookup has its own timeout, and concurrent callers of one name share a lookup."""
     asked: list[str] = []
 
     async def hang(host: str, port: int) -> Sequence[str]:
@@ -229,8 +229,8 @@ async def test_a_name_server_that_hangs_is_not_waited_for() -> None:
         assert "no answer within 0.05 s" in str(error)
 
 
-async def test_a_lookup_outlives_whoever_gave_up_on_it() -> None:
-    """One who meets a deadline takes nothing from another who waits for the same name."""
+async def test_a_lookup_survives_a_caller_that_is_cancelled() -> None:
+    """A caller that runs into its deadline does not cancel the lookup for other callers."""
     answers = asyncio.Event()
 
     async def resolve(host: str, port: int) -> Sequence[str]:
@@ -247,7 +247,7 @@ async def test_a_lookup_outlives_whoever_gave_up_on_it() -> None:
 
 
 async def test_a_lookup_that_nobody_waits_for_may_fail(caplog: pytest.LogCaptureFixture) -> None:
-    """Where all who waited gave up, a failure is nobody's news."""
+    """If every caller was cancelled, a failed lookup is not logged."""
     fails = asyncio.Event()
 
     async def resolve(host: str, port: int) -> Sequence[str]:
@@ -267,8 +267,8 @@ async def test_a_lookup_that_nobody_waits_for_may_fail(caplog: pytest.LogCapture
     assert not caplog.records
 
 
-async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty lookups that never end leave threads for other names, and for storing bytes."""
+async def test_hanging_lookups_do_not_delay_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With forty hanging lookups, other names still resolve and bytes can still be stored."""
     release = threading.Event()
     real = socket.getaddrinfo
 
@@ -291,8 +291,8 @@ async def test_names_that_hang_hold_up_nothing_else(monkeypatch: pytest.MonkeyPa
     assert all(isinstance(error, HostUnavailable) for error in found)
 
 
-async def test_a_name_without_an_address_can_be_tried_again() -> None:
-    """A name that does not resolve is the host's trouble of the moment, not the picture's; answers are not kept."""
+async def test_a_name_without_an_address_is_retryable() -> None:
+    """A name that does not resolve is a temporary failure of the host, not of the image, and is not cached."""
     answers: list[Sequence[str] | OSError] = [OSError("a.test"), [], ["8.8.8.8"], ["10.0.0.1"]]
 
     async def resolve(host: str, port: int) -> Sequence[str]:
@@ -323,11 +323,11 @@ async def test_a_name_without_an_address_can_be_tried_again() -> None:
     ],
 )
 def test_messages_hold_no_keys(url: str, shown: str) -> None:
-    """User, query and fragment never reach a message; the path does, whatever is in it."""
+    """User, query and fragment never reach a message; the path does."""
     assert redact(url) == shown
 
 
-def test_messages_steer_no_terminal() -> None:
-    """Escapes, line ends and marks of direction in an address or an answer are shown as what they are not."""
+def test_messages_contain_no_terminal_control_characters() -> None:
+    """Escapes, line breaks and text direction marks in a URL or a reply are replaced."""
     assert redact("http://a.test/\x1b[2J\n\u202e") == "http://a.test/\ufffd[2J\ufffd\ufffd"
     assert len(printable("x" * 1_000_000)) == 200

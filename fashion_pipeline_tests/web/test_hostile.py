@@ -1,4 +1,4 @@
-"""The real client against every hostile address and answer of the tables."""
+"""The real client against every hostile address and reply in the tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
-from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, OF_THIS_MACHINE, PICTURE, SLOW, URLS, Internet
+from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, OF_THIS_MACHINE, SLOW, URLS, Internet
 from fashion_pipeline_tests.web.server import Site
 
 LIMITS = Limits(max_bytes=CAP_BYTES, deadline_s=30.0, max_redirects=3, attempts=1)
@@ -20,13 +20,13 @@ LIMITS = Limits(max_bytes=CAP_BYTES, deadline_s=30.0, max_redirects=3, attempts=
 
 @pytest.fixture
 async def internet() -> AsyncIterator[Internet]:
-    """Return a world of names and addresses."""
+    """Return a simulated internet of names and addresses."""
     async with Internet() as internet:
         yield internet
 
 
 async def outcome(web: Web, url: str, limits: Limits = LIMITS) -> Reason | None:
-    """Return why an address stops, None where a picture comes."""
+    """Return the reason a URL fails with, None if it returns an image."""
     try:
         reply = await web.get(url, limits=limits, accept={200, 203, 304}.__contains__)
     except WebError as caught:
@@ -40,7 +40,7 @@ async def outcome(web: Web, url: str, limits: Limits = LIMITS) -> Reason | None:
 
 
 def on(internet: Internet, **guard: object) -> Web:
-    """Return a client in that world."""
+    """Return a client on that internet."""
     return Web(
         guard=Guard(resolver=internet.resolve, **guard),  # type: ignore[arg-type]
         clock=HandClock(),
@@ -49,8 +49,8 @@ def on(internet: Internet, **guard: object) -> Web:
     )
 
 
-async def test_every_hostile_address_has_its_outcome_and_reaches_nothing_private(internet: Internet) -> None:
-    """Whatever a stranger types, and wherever it redirects, no address that is not public is connected to."""
+async def test_every_hostile_url_has_its_outcome_and_reaches_nothing_private(internet: Internet) -> None:
+    """Whatever URL a stranger enters, and wherever it redirects, only public addresses are connected to."""
     async with on(internet) as web:
         found = {url: await outcome(web, url) for url in URLS}
     assert found == URLS
@@ -59,10 +59,10 @@ async def test_every_hostile_address_has_its_outcome_and_reaches_nothing_private
     assert len(internet.public.asked) > 60
 
 
-async def test_the_addresses_would_reach_it_without_the_guard(
+async def test_without_the_guard_the_urls_reach_the_private_server(
     internet: Internet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where every address counts as public, all that are refused lead to the private server, or may do so next time."""
+    """If every address counts as public, each blocked URL leads to the private server, now or after rebinding."""
     monkeypatch.setattr("fashion_pipeline.web.guard.is_public", bool)
     for url in (url for url, reason in URLS.items() if reason is Reason.BLOCKED_ADDRESS):
         internet.private.asked.clear()
@@ -72,8 +72,8 @@ async def test_the_addresses_would_reach_it_without_the_guard(
         assert internet.private.asked or internet.asked["first.example"]
 
 
-async def test_no_spelling_of_this_machine_opens_a_connection_to_it() -> None:
-    """With the real resolver and real sockets, a server beside us hears nothing."""
+async def test_no_spelling_of_loopback_opens_a_connection() -> None:
+    """With the real resolver and real sockets, a server on loopback gets no connection."""
     async with Site() as site:
         async with Web(guard=Guard(allow_ports={site.port}), clock=HandClock(), user_agent="t") as web:
             for host in (*OF_THIS_MACHINE, "localhost.", "[::1]", "[::ffff:127.0.0.1]"):
@@ -86,7 +86,7 @@ async def test_no_spelling_of_this_machine_opens_a_connection_to_it() -> None:
 
 
 async def test_a_name_that_rebinds_between_judgement_and_connection_changes_nothing(internet: Internet) -> None:
-    """The address that was judged is the one connected to; once its minute is over, the new one is judged, and refused."""
+    """The judged address is the one connected to; after a minute the new one is judged, and blocked."""
     clock = HandClock()
     guard = Guard(resolver=internet.resolve)
     async with Web(guard=guard, clock=clock, user_agent="t", transport=internet) as web:
@@ -99,7 +99,7 @@ async def test_a_name_that_rebinds_between_judgement_and_connection_changes_noth
 
 
 async def test_a_name_that_rebinds_between_redirects_is_judged_again(internet: Internet) -> None:
-    """Another origin of the same name is looked up anew, and what it leads to then is refused."""
+    """Another origin with the same name is looked up again, and its new address is blocked."""
     async with on(internet) as web:
         url = "http://moves.example/to/https:%2F%2Fmoves.example%2Fa.jpg"
         assert await outcome(web, url) is Reason.BLOCKED_ADDRESS
@@ -107,8 +107,8 @@ async def test_a_name_that_rebinds_between_redirects_is_judged_again(internet: I
     assert (len(internet.public.asked), internet.private.asked) == (1, [])
 
 
-async def test_every_hostile_answer_has_its_outcome() -> None:
-    """Whatever a host sends, it ends as a picture or as a reason, in a sentence that a terminal can show."""
+async def test_every_hostile_reply_has_its_outcome() -> None:
+    """Whatever a host sends becomes an image or a reason, with a message that is safe to print."""
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
     guard = Guard(allow_private_hosts=["127.0.0.1"])
     async with site, Web(guard=guard, clock=HandClock(), user_agent="t") as web:
@@ -117,8 +117,8 @@ async def test_every_hostile_answer_has_its_outcome() -> None:
 
 
 @pytest.mark.parametrize("name", SLOW)
-async def test_whatever_comes_slowly_for_ever_meets_the_deadline(name: str) -> None:
-    """Neither head nor body nor hints can hold a request beyond its deadline, and the host's next answer is read."""
+async def test_an_endless_slow_reply_runs_into_the_deadline(name: str) -> None:
+    """Neither headers, body nor early hints can hold a request beyond its deadline; the next request succeeds."""
     limits = Limits(max_bytes=CAP_BYTES, deadline_s=0.1, max_redirects=3, attempts=1)
     guard = Guard(allow_private_hosts=["127.0.0.1"])
     async with (
@@ -126,4 +126,4 @@ async def test_whatever_comes_slowly_for_ever_meets_the_deadline(name: str) -> N
         Web(guard=guard, clock=HandClock(), user_agent="t", connections_per_host=1) as web,
     ):
         assert await outcome(web, site.url("/a"), limits) is Reason.TOO_SLOW
-        assert (await web.get(site.url("/b"), limits=LIMITS)).body == PICTURE
+        assert (await web.get(site.url("/b"), limits=LIMITS)).body == IMAGE

@@ -26,8 +26,8 @@ from fashion_pipeline_tests.clock import MONDAY
         (599, HostUnavailable, Reason.HTTP_ERROR),
     ],
 )
-def test_every_status_that_is_no_answer_has_one_meaning(status: int, kind: type[Exception], reason: Reason) -> None:
-    """404 and 410 are final, server trouble and rate limits are not, other 4xx are refusals."""
+def test_every_error_status_has_one_meaning(status: int, kind: type[Exception], reason: Reason) -> None:
+    """404 and 410 mean gone, server errors and rate limits are retried, other 4xx are refusals."""
     error = refusal(Reply(status, httpx.Headers(), b"", ""), url="https://a.test/x", now=MONDAY)
     assert not usable(status)
     assert (type(error), error.reason, error.status) == (kind, reason, status)
@@ -50,6 +50,6 @@ def test_every_status_that_is_no_answer_has_one_meaning(status: int, kind: type[
         ("Mon, 16 Nov 2026 99999999999:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_read_in_both_its_forms(value: str | None, seconds: float | None) -> None:
-    """Seconds and dates are understood, a past date means now, and nonsense means nothing."""
+def test_retry_after_is_read_in_both_forms(value: str | None, seconds: float | None) -> None:
+    """Seconds and dates are read, a past date means now, and anything else is ignored."""
     assert retry_after_s(value, now=MONDAY) == seconds

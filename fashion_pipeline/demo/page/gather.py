@@ -22,7 +22,7 @@ from fashion_pipeline.embedding.load import TINY
 from fashion_pipeline.images.sheet import spread
 from fashion_pipeline.outcomes import GONE, Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, PREFIX, alias_target
+from fashion_pipeline.sinks.qdrant.collections import alias_name, alias_target
 from fashion_pipeline.sinks.qdrant.search import more_like
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.stores import Quality
@@ -83,7 +83,7 @@ def gather_page(
         made_at=made_at,
         model=plain(model, TITLE_CHARACTERS),
         untrained=model == TINY,
-        vectors=None if alias is None else alias.removeprefix(PREFIX),
+        vectors=None if alias is None else alias.fingerprint,
         store_count=len(figures),
         stores=tuple(figures[:STORES]),
         products=sum(one.products for one in figures),
@@ -124,7 +124,9 @@ def _payloads(client: QdrantClient, product_ids: Sequence[UUID]) -> list[Mapping
     """Return the payloads of products' primary points, in the order asked for."""
     if not product_ids:
         return []
-    records = client.retrieve(ALIAS, ids=[str(product_id) for product_id in product_ids], with_payload=True)
+    records = client.retrieve(
+        alias_name(client), ids=[str(product_id) for product_id in product_ids], with_payload=True
+    )
     found = {str(record.id): record.payload or {} for record in records}
     return [found[str(product_id)] for product_id in product_ids if str(product_id) in found]
 

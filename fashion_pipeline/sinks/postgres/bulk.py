@@ -1,4 +1,4 @@
-"""Many rows into PostgreSQL at once."""
+"""Copy many rows into PostgreSQL at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fashion_pipeline.outcomes import Status
 async def copy_into(
     connection: AsyncConnection, name: str, like: Table, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Put rows into a temporary table that lives as long as the transaction, and have it joined whole.
+    """Copy rows into a temporary table that exists until the transaction ends.
 
-    Nested loops are switched off until the transaction ends: of a table that has just been filled
-    PostgreSQL believes that it is almost empty, and would walk through it once for every row.
+    Nested loops are switched off for the transaction: PostgreSQL takes a table that has just been
+    filled for almost empty, and would scan it once for every row of the other table.
     """
     await connection.execute(text("SET LOCAL enable_nestloop = off"))
     types = ", ".join(f"{column} {like.c[column].type.compile(connection.dialect)}" for column in columns)
@@ -34,7 +34,7 @@ async def copy_into(
 
 
 def _plain(value: Any) -> Any:
-    """Return what COPY's text form takes: lists for tuples, strings for members of an enum."""
+    """Return a value as COPY takes it: a list for a tuple, a string for a member of an enum."""
     if isinstance(value, tuple):
         return [str(item) for item in value]
     return value.value if isinstance(value, Status) else value

@@ -1,4 +1,4 @@
-"""Opening PostgreSQL: an engine on a database whose version and owner have been checked."""
+"""Open PostgreSQL: an engine on a database whose version and owner have been checked."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from fashion_pipeline.errors import DatabaseMismatch
 from fashion_pipeline.sinks.postgres.errors import place, translate
 from fashion_pipeline.sinks.postgres.migrate import VERSION_TABLE, head, known_revisions
-from fashion_pipeline.sinks.postgres.schema import (
-    pipeline_state,
-    sqlalchemy_url,
-)
+from fashion_pipeline.sinks.postgres.schema import pipeline_state, sqlalchemy_url
 
 
 @contextlib.asynccontextmanager
 async def database(url: str, *, home_id: str | None = None) -> AsyncIterator[AsyncEngine]:
-    """Open a migrated database, for the event loop this is called in.
+    """Open a migrated database, for the running event loop. Errors inside the ``with`` block are translated too.
 
     Args:
-        url: a PostgreSQL URL, whatever driver it names.
-        home_id: the id of the home that works with it; a database without an owner becomes its
-            own. None: whoever it belongs to.
+        url: a PostgreSQL URL with any driver.
+        home_id: id of the home that uses it; a database without an owner becomes that home's. None:
+            the owner is not checked.
 
     Raises:
-        DatabaseUnavailable: it does not answer, or refuses the user. Also for what happens inside.
-        DatabaseMismatch: it is not migrated, or too far, or belongs to another home.
+        DatabaseUnavailable: it does not answer, or refuses the user.
+        DatabaseMismatch: it is not migrated, was migrated by a newer version, or belongs to another home.
         DatabaseError: it refuses a statement.
     """
     target = sqlalchemy_url(url)
@@ -56,10 +53,10 @@ async def _check_version(engine: AsyncEngine) -> None:
         msg = f"{where} has no tables of this pipeline: run fashion-pipeline migrate"
         raise DatabaseMismatch(msg)
     if found not in known_revisions():
-        msg = f"{where} has the tables of a newer version (revision {found}; this one knows {head()}): upgrade this one"
+        msg = f"{where} has the tables of a newer version (revision {found}; this version knows {head()}): upgrade fashion-pipeline"
         raise DatabaseMismatch(msg)
     if found != head():
-        msg = f"{where} has older tables (revision {found}, needed is {head()}): run fashion-pipeline migrate"
+        msg = f"{where} has older tables (revision {found}; this version needs {head()}): run fashion-pipeline migrate"
         raise DatabaseMismatch(msg)
 
 

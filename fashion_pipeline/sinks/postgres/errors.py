@@ -1,4 +1,4 @@
-"""What PostgreSQL's driver says, as sentences that name the database and never a password."""
+"""Translate the errors of PostgreSQL's driver into messages that name the database and never a password."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def translate(url: URL) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:  # COPY goes past SQLAlchemy, with the driver's own errors
-        said = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(said, psycopg.errors.DiskFull):
-            msg = f"PostgreSQL at {place(url)} has no room ({_first_line(str(said))}): free some on its disk, and run again"
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, psycopg.errors.DiskFull):
+            msg = f"PostgreSQL at {place(url)} has no disk space ({_first_line(str(cause))}): free some on its disk, and run again"
             raise DatabaseUnavailable(msg) from None
-        if isinstance(said, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-            msg = f"PostgreSQL at {place(url)} gave way to another writer ({_first_line(str(said))}): run again"
+        if isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+            msg = f"PostgreSQL at {place(url)} was blocked by another writer ({_first_line(str(cause))}): run again"
             raise DatabaseUnavailable(msg) from None
-        if isinstance(said, psycopg.OperationalError | psycopg.InterfaceError):
-            msg = f"PostgreSQL at {place(url)} {_reason(str(said))}"
+        if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+            msg = f"PostgreSQL at {place(url)} {_reason(str(cause))}"
             raise DatabaseUnavailable(msg) from None
-        msg = f"PostgreSQL at {place(url)} refused a statement: {_first_line(str(said))}"
+        msg = f"PostgreSQL at {place(url)} refused a statement: {_first_line(str(cause))}"
         raise DatabaseError(msg) from error
 
 
@@ -43,13 +43,13 @@ def place(url: URL) -> str:
     return f"{host}{f':{url.port}' if url.port else ''}, database {url.database}"
 
 
-def _reason(said: str) -> str:
-    if "password authentication failed" in said or "no password supplied" in said:
-        return "refuses the user or the password: see the ones in FASHION_DATABASE_URL"
-    if "does not exist" in said and "database" in said:
+def _reason(message: str) -> str:
+    if "password authentication failed" in message or "no password supplied" in message:
+        return "refuses the user or the password: correct them in FASHION_DATABASE_URL"
+    if "does not exist" in message and "database" in message:
         return "has no such database: create it, or correct FASHION_DATABASE_URL"
-    return f"does not answer ({_first_line(said)}): see that it runs and that FASHION_DATABASE_URL names it"
+    return f"does not answer ({_first_line(message)}): check that it runs and that FASHION_DATABASE_URL names it"
 
 
-def _first_line(said: str) -> str:
-    return (said.strip().splitlines() or ["no reason given"])[0]
+def _first_line(message: str) -> str:
+    return (message.strip().splitlines() or ["no reason given"])[0]

@@ -1,4 +1,4 @@
-"""How the stores are, as PostgreSQL tells it: what is due, what is left to retry, when each was last read."""
+"""The health of the stores: what is due, what needs a retry, when each shop was last read."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fashion_pipeline.sinks.postgres.schema import product_outcomes, sink_state
 from fashion_pipeline.sinks.postgres.state import remember, remembered
 
 DAYS = 30
-"""So many days of a store's figures are kept, each day's last."""
+"""Days for which a store's figures are kept; of each day, the last ones."""
 
 LEAST_HISTORY = 3
-"""Days that it takes to say what is usual."""
+"""Days of figures that it takes to know the usual share."""
 
 JUMP = 0.1
-"""Points of share above the usual one that are unusual."""
+"""A share of rejected products this far above the usual one is reported."""
 
 FEW_ATTEMPTS = 4
-"""So many failures in a row, and a product was last tried up to forty minutes ago: it may yet recover soon."""
+"""After fewer failures in a row than this, the last attempt is at most forty minutes old: it may recover soon."""
 
 _DATES = {"last_read": "read_at", "last_sweep": "swept_at"}
 _HISTORY = "refused_by_day"
@@ -38,15 +38,15 @@ _IS_GONE = f"(reasons && ARRAY{sorted(map(str, GONE))} AND NOT 'awaiting_consent
 _NEEDS_RETRY = "(status = 'failed' OR 'unreadable' = ANY(reasons) OR (status = 'ok' AND next_retry_at IS NOT NULL))"
 
 
-def needs_retry(told: ProductOutcome) -> bool:
-    """Whether a product is to be tried again: it failed, shows an older picture, or cannot be read at present."""
-    older_picture = told.status is Status.OK and told.next_retry_at is not None
-    return told.status is Status.FAILED or Reason.UNREADABLE in told.reasons or older_picture
+def needs_retry(outcome: ProductOutcome) -> bool:
+    """Whether a product is tried again: it failed, shows an older image, or cannot be read for now."""
+    older_image = outcome.status is Status.OK and outcome.next_retry_at is not None
+    return outcome.status is Status.FAILED or Reason.UNREADABLE in outcome.reasons or older_image
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What stood at the end of a day: products that the shop has, and how many of them were refused."""
+    """A day's last figures: the products that the shop has, and how many of them were rejected."""
 
     day: date
     products: int
@@ -54,26 +54,26 @@ class Day:
 
     @property
     def share(self) -> float:
-        """Refused, from 0 to 1."""
+        """Share of rejected products, from 0 to 1."""
         return self.refused / self.products if self.products else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """How one store is.
+    """The health of one store.
 
     Attributes:
-        products: that the shop has, by the last run.
-        refused, left, overdue: of these are refused; are to be tried again; and should have been
-            tried more than an hour ago.
-        read_at: when its shop was last read to the end; None: never, as far as is known.
-        swept_at: when it was last compared as a whole, by a listing that was believed and acted on.
-        history: of earlier days, the oldest first.
+        products: products that the shop had at the last run.
+        refused, needs_retry, overdue: of these, the rejected ones; those that are tried again; and
+            those whose retry was due more than an hour ago.
+        read_at: when the shop was last read to the end; None: never, as far as is known.
+        swept_at: when it was last compared as a whole, with a listing that was accepted.
+        history: figures of earlier days, the oldest first.
     """
 
     products: int = 0
     refused: int = 0
-    left: int = 0
+    needs_retry: int = 0
     overdue: int = 0
     read_at: datetime | None = None
     swept_at: datetime | None = None
@@ -81,28 +81,28 @@ class StoreHealth:
 
     @property
     def share(self) -> float:
-        """Refused, from 0 to 1."""
+        """Share of rejected products, from 0 to 1."""
         return self.refused / self.products if self.products else 0.0
 
     @property
     def usual_share(self) -> float | None:
-        """The median of earlier days; None while there are fewer than ``LEAST_HISTORY``."""
+        """The median share of earlier days; None while there are fewer than ``LEAST_HISTORY``."""
         return statistics.median(day.share for day in self.history) if len(self.history) >= LEAST_HISTORY else None
 
     @property
     def jumped(self) -> bool:
-        """Whether clearly more is refused than usual."""
+        """Whether clearly more products are rejected than usual."""
         return self.usual_share is not None and self.share - self.usual_share >= JUMP
 
 
 @dataclass(frozen=True, slots=True)
 class DueProducts:
-    """The products of a store that are to be looked at again by now.
+    """The products of a store that are due for a retry.
 
     Attributes:
-        latest: when the last of them fell due.
-        soon: one of them may be well at any moment. Else all have failed for hours, or are pictures
-            that were refused, and looking at them a little later loses nothing.
+        latest: when the last of them became due.
+        soon: at least one may recover at any moment. Otherwise all have failed for hours, or are
+            rejected images, and a later retry loses nothing.
     """
 
     latest: datetime
@@ -110,28 +110,30 @@ class DueProducts:
 
 
 async def due_stores(engine: AsyncEngine, *, now: datetime) -> dict[str, DueProducts]:
-    """Return what is due in each store that has something due."""
-    told = product_outcomes.c
-    refused = (told.status == Status.REJECTED.value) & (told.stage != "raw_products")  # there it may be scheduled
-    soon = ~refused & (told.attempts < FEW_ATTEMPTS)
-    statement = select(told.store_id, func.max(told.next_retry_at).label("latest"), func.bool_or(soon).label("soon"))
+    """Return the due products of each store that has any."""
+    outcome = product_outcomes.c
+    refused = (outcome.status == Status.REJECTED.value) & (outcome.stage != "raw_products")  # there it may be scheduled
+    soon = ~refused & (outcome.attempts < FEW_ATTEMPTS)
+    statement = select(
+        outcome.store_id, func.max(outcome.next_retry_at).label("latest"), func.bool_or(soon).label("soon")
+    )
     with translate(engine.url):
         async with engine.connect() as connection:
-            rows = await connection.execute(statement.where(told.next_retry_at <= now).group_by(told.store_id))
+            rows = await connection.execute(statement.where(outcome.next_retry_at <= now).group_by(outcome.store_id))
             return {row.store_id: DueProducts(row.latest, row.soon) for row in rows}
 
 
 async def remember_run(
     engine: AsyncEngine, *, store_id: str, read: Mapping[str, str], outcomes: Iterable[ProductOutcome], now: datetime
 ) -> None:
-    """Keep what ``store_health`` tells of a store later: when its shop was read, and today's figures.
+    """Store what ``store_health`` reports later: when the shop was read, and today's figures.
 
     Args:
-        read: the metadata of the table ``raw_products``, whose ``read_at`` and ``swept_at`` are in ISO form; a run
-            that could not read the shop brings those of the one before.
+        read: the metadata of the table ``raw_products``, with ``read_at`` and ``swept_at`` in ISO form; after a
+            run that could not read the shop, they are those of the run before.
     """
-    here = [told for told in outcomes if not told.is_gone]
-    today = Day(now.astimezone(UTC).date(), len(here), sum(told.status is Status.REJECTED for told in here))
+    here = [outcome for outcome in outcomes if not outcome.is_gone]
+    today = Day(now.astimezone(UTC).date(), len(here), sum(outcome.status is Status.REJECTED for outcome in here))
     with translate(engine.url):
         async with engine.begin() as connection:
             known = _days(await remembered(connection, store_id, _HISTORY))
@@ -143,12 +145,12 @@ async def remember_run(
 
 
 async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, StoreHealth]:
-    """Return how every store is that PostgreSQL knows of."""
+    """Return the health of every store in PostgreSQL."""
     counts = text(f"""
         SELECT store_id,
             count(*) FILTER (WHERE NOT {_IS_GONE}) AS products,
             count(*) FILTER (WHERE NOT {_IS_GONE} AND status = 'rejected') AS refused,
-            count(*) FILTER (WHERE {_NEEDS_RETRY}) AS left,
+            count(*) FILTER (WHERE {_NEEDS_RETRY}) AS needs_retry,
             count(*) FILTER (WHERE {_NEEDS_RETRY} AND next_retry_at < :overdue) AS overdue
         FROM product_outcomes GROUP BY store_id
     """)  # noqa: S608 - constants of this module
@@ -160,16 +162,16 @@ async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, Store
             for row in (await connection.execute(counts, {"overdue": now - _OVERDUE})).mappings():
                 found[row["store_id"]] = {name: row[name] for name in row if name != "store_id"}
             for row in (await connection.execute(remembered)).mappings():
-                told = found.setdefault(row["store_id"], {})
+                values = found.setdefault(row["store_id"], {})
                 if row["key"] in _DATES:
-                    told[_DATES[row["key"]]] = datetime.fromisoformat(row["value"])
+                    values[_DATES[row["key"]]] = datetime.fromisoformat(row["value"])
                 else:
-                    told["history"] = tuple(day for day in _days(row["value"]) if day.day < today)
-    return {store_id: StoreHealth(**told) for store_id, told in sorted(found.items())}
+                    values["history"] = tuple(day for day in _days(row["value"]) if day.day < today)
+    return {store_id: StoreHealth(**values) for store_id, values in sorted(found.items())}
 
 
-async def left_products(engine: AsyncEngine, *, most: int) -> tuple[ProductOutcome, ...]:
-    """Return some of the products that are to be tried again, of all stores, those that waited longest first."""
+async def products_to_retry(engine: AsyncEngine, *, most: int) -> tuple[ProductOutcome, ...]:
+    """Return some of the products that need a retry, of all stores, those that have waited longest first."""
     statement = select(product_outcomes).where(text(_NEEDS_RETRY))
     ordered = statement.order_by(product_outcomes.c.next_retry_at, product_outcomes.c.store_id).limit(most)
     with translate(engine.url):

@@ -1,4 +1,4 @@
-"""One run of a store at a time, wherever it runs: an advisory lock in PostgreSQL."""
+"""The lock that lets one run of a store work at a time, on any machine: an advisory lock in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _INTERRUPT_EVERY_S = 0.1
 def store_lock(url: str, store_id: str, *, timeout_s: float | None = None) -> StoreLock:
     """Return the lock of a store, for ``with`` or ``async with``.
 
-    It lives in a connection of its own: PostgreSQL frees it when the process dies.
+    It has its own connection, so PostgreSQL releases it when the process dies.
 
     Args:
-        timeout_s: how long to wait for another run of the store; None: as long as it takes.
+        timeout_s: how long to wait for another run of the store; None: without limit.
 
     Raises:
         LockTimeout: (on entering) the other run took longer.
@@ -68,7 +68,7 @@ class StoreLock:
         self._connection = connection = engine.connect()
         if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
             return
-        log.info("store %s: another run is working on it; waiting until it ends", self.store_id)
+        log.info("store %s: another run is working on it; waiting for it to end", self.store_id)
         milliseconds = 0 if self.timeout_s is None else max(1, int(self.timeout_s * 1000))
         connection.execute(text("SELECT set_config('lock_timeout', :value, false)"), {"value": f"{milliseconds}ms"})
         try:
@@ -98,19 +98,19 @@ class StoreLock:
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            while not waiting.done():  # else Ctrl-C would wait for the thread, and so for the other run
+            while not waiting.done():  # otherwise Ctrl-C would wait for the thread, and so for the other run
                 self._interrupt()
                 await asyncio.wait([waiting], timeout=_INTERRUPT_EVERY_S)
             self._release()
             raise
 
     def _interrupt(self) -> None:
-        """Break off what PostgreSQL is asked at the moment, in another thread; where that is nothing, do nothing."""
+        """Cancel the statement that the other thread waits for, if there is one."""
         from sqlalchemy.exc import SQLAlchemyError
 
         connection = self._connection
         if connection is not None:
-            with contextlib.suppress(SQLAlchemyError):  # it has been closed meanwhile
+            with contextlib.suppress(SQLAlchemyError):  # it has been closed since
                 cast("psycopg.Connection", connection.connection.dbapi_connection).cancel()
 
     async def __aexit__(

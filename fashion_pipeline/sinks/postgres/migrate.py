@@ -1,4 +1,4 @@
-"""Bring a database to the tables this version works with. Alembic's scripts own every table."""
+"""Migrate a database to the tables of this version. Alembic's scripts define every table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "fashion_schema_version"
-"""Alembic's own table; Dagster, which may share the database, has an ``alembic_version`` of its own."""
+"""Alembic's table; Dagster, which may share the database, has its own ``alembic_version``."""
 
 MIGRATION_LOCK = 4_207_318_965
 """Key of the advisory lock that lets one process migrate at a time."""
 
 
 def migrate(database_url: str) -> None:
-    """Create or upgrade the tables; a database that is up to date is left alone.
+    """Create or upgrade the tables; a database that is up to date is not changed.
 
-    Safe to call from several processes at once.
+    Several processes may call this at the same time.
 
     Raises:
         DatabaseUnavailable: the database does not answer, or refuses the user.
-        DatabaseMismatch: a newer version of this package has migrated it already.
+        DatabaseMismatch: a newer version of this package has already migrated it.
     """
     from alembic import command
     from alembic.util import CommandError
@@ -38,13 +38,13 @@ def migrate(database_url: str) -> None:
         with translate(sqlalchemy_url(database_url)):
             command.upgrade(config, "head")
     except CommandError as error:
-        msg = f"{sqlalchemy_url(database_url)!r} cannot be migrated: {error}; a newer version of this package made it?"
+        msg = f"{sqlalchemy_url(database_url)!r} cannot be migrated ({error}); if a newer version of this package migrated it, upgrade this one"
         raise DatabaseMismatch(msg) from error
 
 
 @cache
 def head() -> str:
-    """Return the revision of the tables that this version works with."""
+    """Return the revision of the tables of this version."""
     from alembic.script import ScriptDirectory
 
     return str(ScriptDirectory.from_config(_config()).get_current_head())
@@ -52,7 +52,7 @@ def head() -> str:
 
 @cache
 def known_revisions() -> frozenset[str]:
-    """Every revision there is a script for."""
+    """Return every revision that there is a script for."""
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory.from_config(_config()).walk_revisions()
@@ -69,7 +69,7 @@ def _config() -> Config:
 
 
 def _scripts() -> Path:
-    """Where the scripts lie: inside the installed package, or beside it in a checkout."""
+    """Return the folder of the scripts: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).parents[2]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "alembic"

@@ -1,4 +1,4 @@
-"""What other modules ask of PostgreSQL's ``products``."""
+"""Queries on PostgreSQL's table ``products``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ from sqlalchemy import ColumnElement, Table, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fashion_pipeline.sinks.postgres.errors import translate
-from fashion_pipeline.sinks.postgres.schema import (
-    product_outcomes,
-    products,
-    sink_state,
-)
+from fashion_pipeline.sinks.postgres.schema import product_outcomes, products, sink_state
 from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST
 
 
 async def first_seen(engine: AsyncEngine, store_id: str) -> dict[str, datetime]:
-    """Return when each product of a store was first seen, by external id; archived rows count."""
+    """Return when each product of a store was first seen, by external id; archived rows are included."""
     with translate(engine.url):
         async with engine.connect() as connection:
             rows = await connection.execute(
@@ -38,7 +34,7 @@ async def live_ids(engine: AsyncEngine, store_id: str) -> frozenset[UUID]:
 
 
 async def live_external_ids(engine: AsyncEngine, store_id: str) -> frozenset[str]:
-    """Return the shop's ids of a store's live rows."""
+    """Return the external ids of a store's live rows."""
     with translate(engine.url):
         async with engine.connect() as connection:
             rows = await connection.execute(
@@ -48,7 +44,7 @@ async def live_external_ids(engine: AsyncEngine, store_id: str) -> frozenset[str
 
 
 async def live_counts(engine: AsyncEngine) -> dict[str, int]:
-    """Return how many live rows each store has; a store without any is not in it."""
+    """Return the number of live rows of each store that has any."""
     with translate(engine.url):
         async with engine.connect() as connection:
             rows = await connection.execute(
@@ -60,7 +56,7 @@ async def live_counts(engine: AsyncEngine) -> dict[str, int]:
 
 
 async def known_stores(engine: AsyncEngine) -> frozenset[str]:
-    """Return the stores that have a row, live or archived."""
+    """Return the stores that have rows, live or archived."""
     with translate(engine.url):
         async with engine.connect() as connection:
             return frozenset(await connection.scalars(select(products.c.store_id).distinct()))
@@ -78,9 +74,9 @@ async def has_row(engine: AsyncEngine, store_id: str, external_id: str) -> bool:
 
 
 async def purge_rows(engine: AsyncEngine, store_id: str, external_id: str | None = None) -> int:
-    """Delete everything PostgreSQL holds of a store, or of one product; return how many rows of ``products`` that was.
+    """Delete everything of a store, or of one product; return the number of deleted rows of ``products``.
 
-    Archived rows go too, and the store's digest: its next application compares everything.
+    Archived rows are included, and the store's digest, so that its next run compares every row.
     """
 
     def of(table: Table) -> list[ColumnElement[bool]]:

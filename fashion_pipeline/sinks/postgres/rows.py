@@ -1,8 +1,8 @@
-"""PostgreSQL: one row for every product that came all the way.
+"""PostgreSQL: one row for every published product.
 
-Bulk writes go by COPY into a temporary table and an anti-join, so that an unchanged row costs
-neither a write nor a lock. The digest of a store's rows lies in the same database, written in the
-same transaction: a restored backup brings its own digest, which does not match.
+Bulk writes use COPY into a temporary table and an anti-join, so that an unchanged row costs neither
+a write nor a lock. The digest of a store's rows is written in the same transaction to the same
+database: a restored backup brings its own digest, which then does not match.
 """
 
 from __future__ import annotations
@@ -21,25 +21,21 @@ from fashion_pipeline.sinks.plan import Removals, guard_removals
 from fashion_pipeline.sinks.postgres.bulk import copy_into
 from fashion_pipeline.sinks.postgres.errors import translate
 from fashion_pipeline.sinks.postgres.queries import count_live
-from fashion_pipeline.sinks.postgres.schema import (
-    products,
-)
+from fashion_pipeline.sinks.postgres.schema import products
 from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remember, remembered
 
 GUARDED = timedelta(days=7)
-
-"""Removals are counted over so long."""
-
+"""Removals within this time are counted together."""
 
 _CONSENT = "consented_at"
 
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What one application did (or in a dry run, would do).
+    """What was written, or in a dry run would be.
 
     Attributes:
-        withheld, kept: external ids of rows that are not desired and stay; see ``Removals``.
+        withheld, kept: external ids of rows that are not desired and stay live; see ``Removals``.
     """
 
     written: int = 0
@@ -58,14 +54,14 @@ async def apply_rows(
     allow_removals: bool = False,
     dry_run: bool = False,
 ) -> RowCounts:
-    """Make a store's rows what they should be, in one transaction.
+    """Bring a store's rows to the desired state, in one transaction.
 
-    Where the digest kept beside them and their number match, nothing further is read.
+    Where the stored digest and the number of rows match, no row is read.
 
     Args:
-        full: compare every column whatever the digest says.
-        allow_removals: archive however many there are; a person has agreed.
-        dry_run: change nothing, and return what would be done.
+        full: compare every column, whatever the digest is.
+        allow_removals: archive any number of rows; a person has consented.
+        dry_run: write nothing, and return what would be written.
     """
     with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
@@ -94,7 +90,7 @@ async def apply_rows(
 
 
 async def _finish_purges(connection: AsyncConnection, store_id: str) -> None:
-    """Delete, archived or not, the rows of purged products whose purge was cut off."""
+    """Delete the rows, archived or not, of purged products whose purge was interrupted."""
     await connection.execute(
         text("""
             DELETE FROM products p USING tombstones t
@@ -107,8 +103,8 @@ async def _finish_purges(connection: AsyncConnection, store_id: str) -> None:
 async def removals_of(
     connection: AsyncConnection, store_id: str, desired: Desired, live: int, now: datetime, *, allow: bool
 ) -> Removals:
-    """Decide about the live rows that are not in ``desired_rows``, the temporary table."""
-    leaving = await connection.execute(
+    """Decide what happens to the live rows that are not in the temporary table ``desired_rows``."""
+    candidates = await connection.execute(
         text("""
             SELECT p.external_id FROM products p LEFT JOIN desired_rows d USING (external_id)
             WHERE p.store_id = :store_id AND p.archived_at IS NULL AND d.external_id IS NULL
@@ -123,12 +119,12 @@ async def removals_of(
         .where(products.c.store_id == store_id, products.c.archived_at > since)
     )
     return guard_removals(
-        leaving.scalars().all(), desired.outcomes, live=live, recently_archived=int(recently or 0), allow=allow
+        candidates.scalars().all(), desired.outcomes, live=live, recently_archived=int(recently or 0), allow=allow
     )
 
 
 async def free_ids(connection: AsyncConnection, store_id: str) -> None:
-    """Delete rows that hold the id of another product: ids are computed, so such a row was made by hand."""
+    """Delete rows that hold the id of another product. Ids are computed, so such a row was written by hand."""
     await connection.execute(
         text("""
             DELETE FROM products WHERE id = ANY(ARRAY(
@@ -142,7 +138,7 @@ async def free_ids(connection: AsyncConnection, store_id: str) -> None:
 
 
 async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> int:
-    """Write the rows that differ, archived ones that came back among them."""
+    """Write the rows that differ, and archived rows that are desired again."""
     columns = ", ".join(ROW_FIELDS)
     theirs = ", ".join(f"p.{name}" for name in ROW_FIELDS)
     wanted = ", ".join(f"d.{name}" for name in ROW_FIELDS)
@@ -159,9 +155,9 @@ async def _upsert(connection: AsyncConnection, store_id: str, now: datetime) -> 
     return (await connection.execute(text(statement), {"now": now, "store_id": store_id})).rowcount
 
 
-async def _archive(connection: AsyncConnection, store_id: str, leaving: Collection[str], now: datetime) -> None:
-    if leaving:
-        ids = literal(sorted(leaving), ARRAY(Text()))  # one parameter: PostgreSQL takes 65,535
+async def _archive(connection: AsyncConnection, store_id: str, external_ids: Collection[str], now: datetime) -> None:
+    if external_ids:
+        ids = literal(sorted(external_ids), ARRAY(Text()))  # one parameter; PostgreSQL takes at most 65,535
         await connection.execute(
             update(products)
             .where(products.c.store_id == store_id, products.c.external_id == any_(ids))

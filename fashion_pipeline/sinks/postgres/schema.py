@@ -55,7 +55,7 @@ products = Table(
     Index("products_store_id_idx", "store_id"),
     Index("products_created_at_idx", "created_at"),
 )
-"""What a product is. A row without ``archived_at`` is live, and has a point in Qdrant."""
+"""Published products. A row without ``archived_at`` is live, and has a point in Qdrant."""
 
 product_outcomes = Table(
     "product_outcomes",
@@ -77,7 +77,7 @@ product_outcomes = Table(
     PrimaryKeyConstraint("store_id", "external_id", name="product_outcomes_pkey"),
     Index("product_outcomes_next_retry_at_idx", "next_retry_at", postgresql_where=text("next_retry_at IS NOT NULL")),
 )
-"""How far every product came, and why it stopped there."""
+"""The stage that every product reached, and why it stopped there."""
 
 sink_state = Table(
     "sink_state",
@@ -87,7 +87,7 @@ sink_state = Table(
     Column("value", Text(), nullable=False),
     PrimaryKeyConstraint("store_id", "key", name="sink_state_pkey"),
 )
-"""What PostgreSQL remembers of a store's rows: their digest, and when removals were last consented to."""
+"""Values kept for each store: among others the digest of its rows, and when a person last consented to removals."""
 
 pipeline_state = Table(
     "pipeline_state",
@@ -96,8 +96,7 @@ pipeline_state = Table(
     Column("value", Text(), nullable=False),
     PrimaryKeyConstraint("key", name="pipeline_state_pkey"),
 )
-"""Whose database this is."""
-
+"""Values kept for the whole pipeline: the id of the home that owns the database, and the models."""
 
 tombstones = Table(
     "tombstones",
@@ -107,14 +106,14 @@ tombstones = Table(
     Column("purged_at", DateTime(timezone=True), server_default=func.now(), nullable=False),
     PrimaryKeyConstraint("store_id", "external_id", name="tombstones_pkey"),
 )
-"""What was purged and must not come back: a product, or where ``external_id`` is empty, a whole store."""
+"""What was purged and must not come back: a product, or with an empty ``external_id`` a whole store."""
 
 
 def sqlalchemy_url(database_url: str) -> URL:
-    """Read a PostgreSQL URL, whatever driver it names, as one for psycopg 3.
+    """Return a PostgreSQL URL, with any driver, as one for psycopg 3.
 
     Raises:
-        SettingsError: it is not a URL of a PostgreSQL database; the message does not hold it.
+        SettingsError: it is not the URL of a PostgreSQL database. The message does not contain it.
     """
     advice = "FASHION_DATABASE_URL must look like postgresql://user:password@host:5432/database"
     try:

@@ -1,4 +1,4 @@
-"""What was purged by hand, and must not come back by itself."""
+"""Tombstones: products and stores that were purged, and that no run may bring back."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ async def purged_products(engine: AsyncEngine, store_id: str) -> frozenset[str]:
     """Return the ids of a store's purged products.
 
     Raises:
-        StorePurged: the whole store was.
+        StorePurged: the whole store was purged.
     """
     with translate(engine.url):
         async with engine.connect() as connection:
             rows = await connection.execute(select(tombstones).where(tombstones.c.store_id == store_id))
             known = {row.external_id: row.purged_at for row in rows}
-            cut_off = _WHOLE_STORE in known and await connection.scalar(
+            interrupted = _WHOLE_STORE in known and await connection.scalar(
                 select(exists().where(products.c.store_id == store_id))
             )
     if _WHOLE_STORE in known:
-        rest = f"; its purge was cut off: fashion-pipeline purge {store_id} finishes it" if cut_off else ""
+        rest = f"; its purge was interrupted: fashion-pipeline purge {store_id} finishes it" if interrupted else ""
         msg = (
-            f"store {store_id} was purged on {known[_WHOLE_STORE]:%Y-%m-%d} and is not read any more: take it out of "
-            f"stores.yaml, or let it come back with fashion-pipeline purge {store_id} --undo{rest}"
+            f"store {store_id} was purged on {known[_WHOLE_STORE]:%Y-%m-%d} and is no longer read: remove it from "
+            f"stores.yaml, or bring it back with fashion-pipeline purge {store_id} --undo{rest}"
         )
         raise StorePurged(msg)
     return frozenset(known)
 
 
 async def without_purged(engine: AsyncEngine, store_id: str, table: Table[Product]) -> Table[Product]:
-    """Return a store's products with what is left of the purged ones, should their purge have been cut off.
+    """Return a store's products; those that were purged are redacted, in case their purge was interrupted.
 
     Raises:
-        StorePurged: the whole store was.
+        StorePurged: the whole store was purged.
     """
     purged = await purged_products(engine, store_id)
     return Table(tuple(redacted(row) if row.external_id in purged else row for row in table.rows), table.metadata)
@@ -58,7 +58,7 @@ async def purged_stores(engine: AsyncEngine) -> frozenset[str]:
 
 
 async def set_tombstone(engine: AsyncEngine, store_id: str, external_id: str | None, *, now: datetime) -> None:
-    """Remember that a product, or (None) a whole store, was purged; the first date stays."""
+    """Record that a product, or (None) a whole store, was purged; the first date stays."""
     statement = insert(tombstones).values(store_id=store_id, external_id=external_id or _WHOLE_STORE, purged_at=now)
     with translate(engine.url):
         async with engine.begin() as connection:
@@ -66,7 +66,7 @@ async def set_tombstone(engine: AsyncEngine, store_id: str, external_id: str | N
 
 
 async def lift_tombstone(engine: AsyncEngine, store_id: str, external_id: str | None) -> bool:
-    """Forget that a product, or (None) a whole store, was purged; return whether it was."""
+    """Delete the tombstone of a product, or (None) of a whole store; return whether there was one."""
     where = tombstones.c.store_id == store_id, tombstones.c.external_id == (external_id or _WHOLE_STORE)
     with translate(engine.url):
         async with engine.begin() as connection:

@@ -1,50 +1,49 @@
-"""A store's points in Qdrant: one for every picture that is shown.
+"""A store's points in Qdrant: one for every published image.
 
-Writes are a difference. Whether one has to be taken is told by the store's number of points and
-by a digest, which lies in the payload of the store's first point (its *anchor*). It lies there,
-and not in the collection's metadata, because a snapshot that is restored into a collection brings
-back the points and leaves the metadata as it was: a digest there would call old points new. It is
-removed before the first write and put back after the last.
+Only differences are written. Whether there are any is known from the store's number of points and
+from the digest that its first point carries (see ``applied``). The digest is removed before the
+first write and put back after the last, so that an interrupted write is noticed by the next run.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fashion_pipeline.sinks.desired import DesiredPoint, hash_of
-from fashion_pipeline.sinks.plan import AppliedPoint, PointId, PointPlan, plan_points, points_for_live_model
-from fashion_pipeline.sinks.qdrant.client import is_local
-from fashion_pipeline.sinks.qdrant.collections import PREFIX, collections
-from fashion_pipeline.storage.files import digest as digest_of
-from fashion_pipeline.storage.files import sha256_hex
-from fashion_pipeline.storage.vectors import VectorRef, Vectors
+from fashion_pipeline.sinks.desired import DesiredPoint
+from fashion_pipeline.sinks.plan import PointId, PointPlan, live_model_digest, plan_points, points_for_live_model
+from fashion_pipeline.sinks.qdrant.applied import (
+    DIGEST,
+    anchor,
+    of_store,
+    parse_id,
+    parse_uuid,
+    read_points,
+    scroll,
+    wire_id,
+)
+from fashion_pipeline.sinks.qdrant.collections import ModelCollection, collections
+from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
-    from qdrant_client import models as qm
 
 BATCH = 128
 LOADED_AT_ONCE = 8192
-"""Vectors read from the disk in one go: 24 MiB."""
-
-DIGEST = "store_digest"
-"""Key of a store's digest in the payload of its first point."""
-
-_COMPARED = ["product_id", "image_sha256", "fingerprint", "point_hash"]
+"""Vectors read from the disk at a time: 24 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class PointCounts:
-    """What one application did (or in a dry run, would do).
+    """What was written, or in a dry run would be.
 
     Attributes:
         points_written: points sent with their vector.
-        payloads_written: points whose payload alone was sent.
+        payloads_written: points of which only the payload was sent.
         present: ids of the store's products that have a point now.
     """
 
@@ -52,6 +51,9 @@ class PointCounts:
     payloads_written: int = 0
     points_deleted: int = 0
     present: frozenset[UUID] = frozenset()
+
+
+# --- a whole store --------------------------------------------------------------------------------
 
 
 def apply_points(
@@ -66,29 +68,31 @@ def apply_points(
     full: bool = False,
     dry_run: bool = False,
 ) -> PointCounts:
-    """Make a store's points what they should be.
+    """Bring a store's points to the desired state.
 
-    Where the digest kept among them and their number match, nothing further is read.
+    Where the stored digest and the number of points match, no point is read.
 
     Args:
         desired: all of the store's points; ``digest`` is theirs.
         live: ids of the store's live rows in PostgreSQL; their points are not deleted, desired or not.
-        full: compare every point, its whole payload, whatever the digest says.
-        dry_run: change nothing, and return what would be done.
+        full: compare the whole payload of every point, whatever the digest is.
+        dry_run: write nothing, and return what would be written.
 
     Raises:
         DamagedFile: a vector cannot be read.
     """
     wanted = frozenset(point.product_id for point in desired)
     holder, known = anchor(client, collection, store_id)
-    number = client.count(collection, count_filter=_of(store_id), exact=True).count
+    number = client.count(collection, count_filter=of_store(store_id), exact=True).count
     if not full and number == len(desired) and (holder is None or known == digest):
         return PointCounts(present=wanted)
     applied = read_points(client, collection, store_id, whole=full)
     plan = plan_points(desired, applied, live=live)
-    leaving = set(plan.deletes)
+    deleted = set(plan.deletes)
     kept = {
-        product for there in applied.values() if there.point_id not in leaving and (product := _uuid(there.product_id))
+        product
+        for point in applied.values()
+        if point.point_id not in deleted and (product := parse_uuid(point.product_id))
     }
     counts = PointCounts(len(plan.writes), len(plan.payloads), len(plan.deletes), wanted | kept)
     if dry_run:
@@ -103,45 +107,36 @@ def apply_points(
 def refresh_points(
     client: QdrantClient,
     *,
-    collection: str,
+    collection: ModelCollection,
     store_id: str,
     desired: Sequence[DesiredPoint],
     live: Collection[UUID],
     vectors: Vectors,
     full: bool = False,
 ) -> PointCounts:
-    """Keep another model's collection true while readers still see it; see ``as_shown``.
+    """Keep the live model's collection up to date while another model's is built; see ``points_for_live_model``.
 
     Args:
         desired: the store's points, with vectors of the model that is being built.
-        vectors: of the model of ``collection``.
-        full: compare every point, its whole payload, whatever the digest says.
+        vectors: of the live model, whose collection this is.
+        full: compare the whole payload of every point, whatever the digest is.
     """
     places = vectors.find([point.sha256 for point in desired])
-    digest = shown_digest(desired, collection=collection, live=live, places=places)
-    holder, known = anchor(client, collection, store_id)
+    name = collection.name
+    digest = live_model_digest(desired, collection=name, live=live, places=places)
+    holder, known = anchor(client, name, store_id)
     if not full and (known == digest or (holder is None and not desired)):
         return PointCounts()
-    applied = read_points(client, collection, store_id, whole=full)
-    shown = points_for_live_model(desired, applied, fingerprint=collection.removeprefix(PREFIX), places=places)
-    plan = plan_points(shown, applied, live=live)
-    carry_out(client, plan, collection=collection, store_id=store_id, vectors=vectors)
-    set_digest(client, collection, store_id, digest)
+    applied = read_points(client, name, store_id, whole=full)
+    points = points_for_live_model(desired, applied, fingerprint=collection.fingerprint, places=places)
+    plan = plan_points(points, applied, live=live)
+    carry_out(client, plan, collection=name, store_id=store_id, vectors=vectors)
+    set_digest(client, name, store_id, digest)
     return PointCounts(len(plan.writes), len(plan.payloads), len(plan.deletes))
 
 
-def shown_digest(
-    desired: Sequence[DesiredPoint], *, collection: str, live: Collection[UUID], places: Mapping[str, VectorRef]
-) -> str:
-    """Return the digest of what another model's collection should hold, as far as it depends on more than that."""
-    waiting = sorted(map(str, set(live) - {point.product_id for point in desired}))
-    without = sorted(point.sha256 for point in desired if point.sha256 not in places)
-    of_points = digest_of((str(point.point_id), point.point_hash) for point in desired)
-    return sha256_hex("\n".join([collection, of_points, *without, "", *waiting]).encode())
-
-
 def carry_out(client: QdrantClient, plan: PointPlan, *, collection: str, store_id: str, vectors: Vectors) -> None:
-    """Do what a plan says; where that is anything, the store's digest goes first.
+    """Write and delete what a plan lists; the store's digest is removed first.
 
     Raises:
         DamagedFile: a vector cannot be read.
@@ -149,50 +144,51 @@ def carry_out(client: QdrantClient, plan: PointPlan, *, collection: str, store_i
     if plan.empty:
         return
     forget_digest(client, collection, store_id)
-    _write(client, collection, plan, vectors)
+    _write(client, collection, plan.writes, vectors)
+    _write_payloads(client, collection, plan.payloads)
     delete_points(client, collection, plan.deletes)
+
+
+# --- one product ----------------------------------------------------------------------------------
 
 
 def apply_product(
     client: QdrantClient, *, collection: str, store_id: str, points: Sequence[DesiredPoint], vectors: Vectors
 ) -> None:
-    """Write one product's points whole; the store's next application compares everything."""
+    """Write one product's points, with their vectors.
+
+    The store's digest is removed first: it describes the points as the last run wrote them, and the
+    next run must compare every point again.
+    """
     forget_digest(client, collection, store_id)
-    _write(client, collection, PointPlan(writes=tuple(points)), vectors)
-
-
-def forget_digest(client: QdrantClient, collection: str, store_id: str) -> None:
-    """Make a store's next application compare everything."""
-    holder, known = anchor(client, collection, store_id)
-    if holder is not None and known is not None:
-        client.delete_payload(collection, keys=[DIGEST], points=[_wire(holder)], wait=True)
+    _write(client, collection, points, vectors)
 
 
 def has_points(client: QdrantClient, product: UUID) -> bool:
-    """Whether any collection of ours has a product's first point."""
-    return any(client.retrieve(name, ids=[str(product)], with_payload=False) for name in collections(client))
+    """Whether any of our collections has a product's primary point."""
+    return any(client.retrieve(each.name, ids=[str(product)], with_payload=False) for each in collections(client))
 
 
 def purge_points(
     client: QdrantClient, store_id: str, *, product: UUID | None = None, ids: Collection[PointId] = ()
 ) -> int:
-    """Delete every point of a store, or of one product, from every collection of ours; return how many there were.
+    """Delete every point of a store, or of one product, from all our collections; return how many there were.
 
     Args:
-        ids: further points of the product, whatever their payloads say.
+        ids: further points of the product, whatever their payloads hold.
     """
     purged = 0
-    for name in collections(client):
+    for name in (each.name for each in collections(client)):
         if product is None:
             found = tuple(point_id for point_id, _ in scroll(client, name, store_id, ["store_id"]))
         else:
-            told = {
-                it
-                for it, payload in scroll(client, name, store_id, ["product_id"])
-                if _uuid(payload.get("product_id")) == product
+            by_payload = {
+                point_id
+                for point_id, payload in scroll(client, name, store_id, ["product_id"])
+                if parse_uuid(payload.get("product_id")) == product
             }
-            there = client.retrieve(name, ids=[_wire(it) for it in ids], with_payload=False)
-            found = tuple(told | {_own(record.id) for record in there})
+            by_id = client.retrieve(name, ids=[wire_id(point_id) for point_id in ids], with_payload=False)
+            found = tuple(by_payload | {parse_id(record.id) for record in by_id})
             if found:
                 forget_digest(client, name, store_id)
         delete_points(client, name, found)
@@ -200,40 +196,19 @@ def purge_points(
     return purged
 
 
-def read_points(
-    client: QdrantClient, collection: str, store_id: str, *, whole: bool = False
-) -> dict[PointId, AppliedPoint]:
-    """Return what a collection holds of a store, as far as it is compared.
-
-    Args:
-        whole: read the payloads whole; a ``point_hash`` that is not its payload's is then None.
-    """
-    return {
-        point_id: applied_point(point_id, payload, whole=whole)
-        for point_id, payload in scroll(client, collection, store_id, whole or _COMPARED)
-    }
-
-
-def applied_point(point_id: PointId, payload: Mapping[str, Any], *, whole: bool) -> AppliedPoint:
-    """Return what is compared of a point; with ``whole``, its hash only where it is the payload's own."""
-    told = payload.get("point_hash")
-    if whole and told != hash_of({key: value for key, value in payload.items() if key != DIGEST}):
-        told = None
-    return AppliedPoint(
-        point_id, payload.get("product_id"), payload.get("image_sha256"), payload.get("fingerprint"), told
-    )
+# --- counts and dates -----------------------------------------------------------------------------
 
 
 def store_points(client: QdrantClient, store_id: str, collection: str | None = None) -> int:
     """Count a store's points in one collection, or in all of ours."""
-    names = collections(client) if collection is None else (collection,)
-    return sum(client.count(name, count_filter=_of(store_id), exact=True).count for name in names)
+    names = [each.name for each in collections(client)] if collection is None else [collection]
+    return sum(client.count(name, count_filter=of_store(store_id), exact=True).count for name in names)
 
 
 def primary_counts(client: QdrantClient, collection: str, store_ids: Iterable[str]) -> dict[str, int]:
-    """Return how many products of each store have their primary point in a collection, or behind an alias.
+    """Count each store's products with a primary point, in a collection or behind an alias.
 
-    Where there is no such collection, no store has any.
+    Where there is no such collection, every store has none.
     """
     from qdrant_client import models as qm
 
@@ -255,50 +230,31 @@ def primary_counts(client: QdrantClient, collection: str, store_ids: Iterable[st
 
 
 def first_seen(client: QdrantClient, store_id: str) -> dict[str, datetime]:
-    """Return when each product of a store was first seen, by external id, as its points tell."""
+    """Return when each product of a store was first seen, by external id, from the payloads of its points."""
     seen: dict[str, datetime] = {}
-    for name in collections(client):
-        for _, payload in scroll(client, name, store_id, ["external_id", "created_at"]):
+    for collection in collections(client):
+        for _, payload in scroll(client, collection.name, store_id, ["external_id", "created_at"]):
             with contextlib.suppress(KeyError, ValueError, TypeError):
                 external_id, when = str(payload["external_id"]), datetime.fromisoformat(payload["created_at"])
                 seen[external_id] = min(when, seen.get(external_id, when))
     return seen
 
 
-# --- below ----------------------------------------------------------------------------------------
+# --- single writes --------------------------------------------------------------------------------
 
 
-def _of(store_id: str) -> qm.Filter:
-    from qdrant_client import models as qm
-
-    return qm.Filter(must=[qm.FieldCondition(key="store_id", match=qm.MatchValue(value=store_id))])
-
-
-def _uuid(text: object) -> UUID | None:
-    """Return an id of ours, or None for what somebody else wrote in its place."""
-    try:
-        return UUID(str(text))
-    except ValueError:
-        return None
+def set_digest(client: QdrantClient, collection: str, store_id: str, digest: str) -> None:
+    """Record the digest of a store's points on the first of them."""
+    holder, known = anchor(client, collection, store_id)
+    if holder is not None and known != digest:
+        client.set_payload(collection, payload={DIGEST: digest}, points=[wire_id(holder)], wait=True)
 
 
-def scroll(
-    client: QdrantClient, collection: str, store_id: str, keys: list[str] | bool
-) -> Iterator[tuple[PointId, Mapping[str, Any]]]:
-    """Read a store's points page by page in the order of their ids, without vectors.
-
-    Args:
-        keys: of the payload; True for all of it.
-    """
-    yield from _pages(client, collection, _of(store_id), keys)
-
-
-def strays(client: QdrantClient, collection: str, known: Collection[str]) -> Iterator[PointId]:
-    """Yield the points of a collection that name none of the stores that are known."""
-    from qdrant_client import models as qm
-
-    ours = qm.FieldCondition(key="store_id", match=qm.MatchAny(any=sorted(known)))
-    yield from (point_id for point_id, _ in _pages(client, collection, qm.Filter(must_not=[ours]), ["store_id"]))
+def forget_digest(client: QdrantClient, collection: str, store_id: str) -> None:
+    """Remove a store's digest, so that its next run compares every point."""
+    holder, known = anchor(client, collection, store_id)
+    if holder is not None and known is not None:
+        client.delete_payload(collection, keys=[DIGEST], points=[wire_id(holder)], wait=True)
 
 
 def delete_points(client: QdrantClient, collection: str, point_ids: Sequence[PointId]) -> None:
@@ -306,54 +262,14 @@ def delete_points(client: QdrantClient, collection: str, point_ids: Sequence[Poi
     from qdrant_client import models as qm
 
     for first in range(0, len(point_ids), BATCH):
-        selected = [_wire(point_id) for point_id in point_ids[first : first + BATCH]]
+        selected = [wire_id(point_id) for point_id in point_ids[first : first + BATCH]]
         client.delete(collection, points_selector=qm.PointIdsList(points=selected), wait=True)
 
 
-def _pages(
-    client: QdrantClient, collection: str, where: qm.Filter, keys: list[str] | bool
-) -> Iterator[tuple[PointId, Mapping[str, Any]]]:
-    size = 100_000 if is_local(client) else 1000  # local mode sorts everything for every page
-    offset: Any = None
-    while True:
-        records, offset = client.scroll(
-            collection, scroll_filter=where, limit=size, offset=offset, with_payload=keys, with_vectors=False
-        )
-        for record in records:
-            yield _own(record.id), record.payload or {}
-        if offset is None:
-            return
-
-
-def _own(point_id: object) -> PointId:
-    return point_id if isinstance(point_id, int) else UUID(str(point_id))
-
-
-def _wire(point_id: PointId) -> int | str | UUID:
-    return point_id if isinstance(point_id, int) else str(point_id)
-
-
-def anchor(client: QdrantClient, collection: str, store_id: str) -> tuple[PointId | None, str | None]:
-    """Return the id of a store's first point, and the digest it carries."""
-    records, _ = client.scroll(
-        collection, scroll_filter=_of(store_id), limit=1, with_payload=[DIGEST], with_vectors=False
-    )
-    if not records:
-        return None, None
-    return _own(records[0].id), (records[0].payload or {}).get(DIGEST)
-
-
-def set_digest(client: QdrantClient, collection: str, store_id: str, digest: str) -> None:
-    """Say that a store's points are those of a digest."""
-    holder, known = anchor(client, collection, store_id)
-    if holder is not None and known != digest:
-        client.set_payload(collection, payload={DIGEST: digest}, points=[_wire(holder)], wait=True)
-
-
-def _write(client: QdrantClient, collection: str, plan: PointPlan, vectors: Vectors) -> None:
+def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint], vectors: Vectors) -> None:
     from qdrant_client import models as qm
 
-    in_place = sorted(plan.writes, key=lambda point: (point.place.part, point.place.index))
+    in_place = sorted(points, key=lambda point: (point.place.part, point.place.index))
     for start in range(0, len(in_place), LOADED_AT_ONCE):
         chunk = in_place[start : start + LOADED_AT_ONCE]
         loaded = vectors.load([point.place for point in chunk])
@@ -363,7 +279,6 @@ def _write(client: QdrantClient, collection: str, plan: PointPlan, vectors: Vect
                 for point, vector in zip(chunk[first : first + BATCH], loaded[first : first + BATCH], strict=True)
             ]
             client.upsert(collection, points=structs, wait=True)
-    _write_payloads(client, collection, plan.payloads)
 
 
 def _write_payloads(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]) -> None:

@@ -1,4 +1,4 @@
-"""Asking Qdrant what looks alike, through the alias ``products``."""
+"""Search for similar images, through the alias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fashion_pipeline.errors import CollectionMismatch, NoSuchPoint, VectorStoreError
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, PREFIX, alias_target, collection_name
+from fashion_pipeline.sinks.qdrant.collections import ModelCollection, alias_name, alias_target
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A product found, by its nearest picture; ``score`` is the cosine."""
+    """A product that was found, with its nearest image; ``score`` is the cosine."""
 
     point_id: UUID
     score: float
@@ -27,44 +27,44 @@ class Match:
 def search(
     client: QdrantClient, vector: Sequence[float], *, fingerprint: str, store_id: str | None = None, limit: int = 10
 ) -> tuple[Match, ...]:
-    """Return the products nearest to a vector of 768 numbers, each once, the nearest first.
+    """Return the products nearest to a ``float32[768]`` vector, each once, the nearest first.
 
     Args:
         fingerprint: of the model that made the vector.
 
     Raises:
         VectorStoreError: no store has been ingested yet.
-        CollectionMismatch: readers see another model's vectors, to which this one says nothing.
+        CollectionMismatch: another model is live, and vectors of two models cannot be compared.
     """
-    shown = _shown(client)
-    if shown != collection_name(fingerprint):
+    live = _live_collection(client)
+    if live.fingerprint != fingerprint:
         msg = (
-            f"readers see the vectors of model {shown.removeprefix(PREFIX)}, and FASHION_MODEL names "
-            f"{fingerprint}: set FASHION_MODEL to the model that fashion-pipeline model status says readers see"
+            f"search uses the vectors of model {live.fingerprint}, and FASHION_MODEL names "
+            f"{fingerprint}: set FASHION_MODEL to the live model, which fashion-pipeline model status shows"
         )
         raise CollectionMismatch(msg)
-    return _query(client, [float(value) for value in vector], store_id=store_id, limit=limit, but_not=None)
+    return _query(client, [float(value) for value in vector], store_id=store_id, limit=limit, exclude=None)
 
 
 def more_like(
     client: QdrantClient, point_id: UUID, *, store_id: str | None = None, limit: int = 10
 ) -> tuple[Match, ...]:
-    """Return the products nearest to a point, its own product left out.
+    """Return the products nearest to a point, without its own product.
 
     Raises:
         NoSuchPoint: there is none.
     """
-    _shown(client)
-    found = client.retrieve(ALIAS, ids=[str(point_id)], with_payload=["product_id"])
+    _live_collection(client)
+    found = client.retrieve(alias_name(client), ids=[str(point_id)], with_payload=["product_id"])
     if not found:
         msg = f"Qdrant has no point {point_id}: its product is not published, or not ingested yet"
         raise NoSuchPoint(msg)
     own = (found[0].payload or {}).get("product_id")
-    return _query(client, str(point_id), store_id=store_id, limit=limit, but_not=own)
+    return _query(client, str(point_id), store_id=store_id, limit=limit, exclude=own)
 
 
 def _query(
-    client: QdrantClient, query: list[float] | str, *, store_id: str | None, limit: int, but_not: str | None
+    client: QdrantClient, query: list[float] | str, *, store_id: str | None, limit: int, exclude: str | None
 ) -> tuple[Match, ...]:
     from qdrant_client import models as qm
 
@@ -72,10 +72,10 @@ def _query(
         return None if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
 
     groups = client.query_points_groups(
-        ALIAS,
+        alias_name(client),
         group_by="product_id",
         query=query,
-        query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", but_not)),
+        query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", exclude)),
         limit=limit,
         group_size=1,
         with_payload=True,
@@ -84,8 +84,8 @@ def _query(
     return tuple(Match(UUID(str(hit.id)), hit.score, hit.payload or {}) for hit in hits)
 
 
-def _shown(client: QdrantClient) -> str:
-    if (shown := alias_target(client)) is None:
+def _live_collection(client: QdrantClient) -> ModelCollection:
+    if (live := alias_target(client)) is None:
         msg = "Qdrant has nothing to search yet: run fashion-pipeline ingest STORE first"
         raise VectorStoreError(msg)
-    return shown
+    return live

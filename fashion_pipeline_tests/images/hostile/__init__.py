@@ -1,4 +1,4 @@
-"""Files that strangers serve as pictures, made here byte by byte, each with the outcome it must have."""
+"""Files that strangers could serve as images, built byte by byte, each with its expected outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AVIFs: boxes in boxes, sizes that only the boxes know, and pictures made of pictures."""
+"""AVIFs: nested boxes, sizes declared only in boxes, and images composed of images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _inner(data: bytes, *path: bytes) -> bytes:
 
 
 def grid(rows: int, columns: int, *, size: tuple[int, int] | None = None, tiles: int | None = None) -> bytes:
-    """Return a picture laid out of red squares, each the same item's bytes (ISO 23008-12, 6.6.2.3).
+    """Return an image laid out of red squares, each the same item's bytes (ISO 23008-12, 6.6.2.3).
 
     Args:
         size: that the grid claims, by default what its squares fill.

@@ -1,4 +1,4 @@
-"""GIFs: frames outside their canvas, palettes that are not there, ten thousand frames."""
+"""GIFs: frames outside their canvas, missing palettes, ten thousand frames."""
 
 from __future__ import annotations
 

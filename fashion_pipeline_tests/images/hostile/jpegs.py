@@ -1,4 +1,4 @@
-"""JPEGs: cut off at every joint, with impossible headers, with metadata of every make."""
+"""JPEGs: truncated at every segment, with impossible headers, with damaged metadata of every kind."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _whole() -> Iterator[Case]:
     yield Case("a CMYK JPEG that is all black", _plain("CMYK", (0, 0, 0, 255)), colour=(0, 0, 0))
     yield Case("a YCCK JPEG", _patched(_plain("CMYK", (127, 127, 127, 0)), _APP14, 15, b"\x02"), size=SIZE)
     stereo = encode(checks(WIDTH, HEIGHT), "MPO", save_all=True, append_images=[checks(WIDTH, HEIGHT, seed=1)])
-    yield Case("a stereo picture", stereo, size=SIZE, animated=False)
-    yield Case("a stereo picture without its second", stereo[: len(stereo) // 2 + 100], size=SIZE)
+    yield Case("a stereo image", stereo, size=SIZE, animated=False)
+    yield Case("a stereo image without its second", stereo[: len(stereo) // 2 + 100], size=SIZE)
     yield Case("restart markers", encode(checks(WIDTH, HEIGHT), restart_marker_blocks=1), size=SIZE)
     yield Case("a single pixel", encode(Image.new("RGB", (1, 1))), (Reason.TOO_SMALL,), size=(1, 1))
     yield Case("a line of 65,500", encode(Image.new("L", (65_500, 1))), (Reason.TOO_SMALL,), size=(65_500, 1))
@@ -123,7 +123,7 @@ def _headers() -> Iterator[Case]:
         yield Case(
             f"a JPEG that claims {width} x {height}", _sized(board, width, height), (Reason.TOO_MANY_PIXELS,), claimed
         )
-    grey = (128, 128, 128)  # what no scan has painted: a decoder cannot tell this from a grey picture
+    grey = (128, 128, 128)  # what no scan has painted: a decoder cannot tell this from a grey image
     yield Case("a JPEG that claims more than it holds", _sized(board, 800, 800), size=(800, 800), colour=grey)
     yield Case("a JPEG that claims less than it holds", _sized(board, 32, 16), size=(32, 16))
     yield Case("a JPEG of no width", _sized(board, 0, 48), (Reason.UNDECODABLE,))
@@ -197,7 +197,7 @@ def _metadata() -> Iterator[Case]:
         + b"\x01\x00\x01\x02\x04\x00\x01\x00\x00\x00\xff\xff\xff\x7f"
         + bytes(4),
         "XMP of half a document": b"http://ns.adobe.com/xap/1.0/\x00<x:xmpmeta><rdf:RDF tiff:Orientation='6",
-        "a multi-picture index of rubbish": b"MPF\x00II*\x00\x08\x00\x00\x00\xff\xff" + bytes(40),
+        "a multi-image index of rubbish": b"MPF\x00II*\x00\x08\x00\x00\x00\xff\xff" + bytes(40),
     }.items():
         marker = _APP2 if body.startswith(b"MPF") else _APP1
         yield Case(name, _with(board, _segment(marker, body)), size=SIZE)
@@ -217,7 +217,7 @@ def _metadata() -> Iterator[Case]:
         yield Case(name, _with(_plain("RGB", (200, 90, 40)), *parts), colour=(200, 90, 40))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     yield Case("a profile of another colour space", _plain("RGB", (200, 90, 40), icc_profile=lab), colour=(200, 90, 40))
-    yield Case("a grey picture with a profile of colours", _plain("L", 90, icc_profile=profile), colour=(90, 90, 90))
+    yield Case("a grey image with a profile of colours", _plain("L", 90, icc_profile=profile), colour=(90, 90, 90))
     for name, body in {
         "a JFIF header of nothing": b"",
         "a JFIF header with a density of nothing": b"JFIF\x00\x01\x01\x01\x00\x00\x00\x00\x00\x00",

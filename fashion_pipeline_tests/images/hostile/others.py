@@ -1,4 +1,4 @@
-"""What is no picture, or one of a format that is not decoded."""
+"""Files that are not images, or have a format that is not decoded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cases() -> Iterator[Case]:
         "a JSON list": b"[]",
         "plain text": b"Too many requests",
         "a data URI": b"data:image/png;base64," + base64.b64encode(png),
-        "a picture in base64": base64.b64encode(jpeg),
+        "an image in base64": base64.b64encode(jpeg),
         "a PHP notice before a JPEG": b"<br />\n<b>Notice</b>: Undefined index<br />" + jpeg,
         "a line feed before a JPEG": b"\n" + jpeg,
         "a BOM before a PNG": b"\xef\xbb\xbf" + png,

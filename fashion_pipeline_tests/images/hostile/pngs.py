@@ -1,4 +1,4 @@
-"""PNGs: chunks that lie, that swell, or that are not there."""
+"""PNGs: chunks that are wrong, that expand, or that are missing."""
 
 from __future__ import annotations
 

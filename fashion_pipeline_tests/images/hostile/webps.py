@@ -1,4 +1,4 @@
-"""WebPs: canvases without end, chunks that contradict each other."""
+"""WebPs: huge canvases, chunks that contradict each other."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def _sizes() -> Iterator[Case]:
     image = lossy[12:]
     canvas = riff(extended(2**24, 2**24), image)
     yield Case("a canvas of 16,777,216 x 16,777,216", canvas, (Reason.TOO_MANY_PIXELS,), (2**24, 2**24))
-    yield Case("a canvas larger than its picture", riff(extended(100, 100), image), (Reason.UNDECODABLE,))
-    yield Case("a canvas smaller than its picture", riff(extended(10, 10), image), (Reason.UNDECODABLE,))
+    yield Case("a canvas larger than its image", riff(extended(100, 100), image), (Reason.UNDECODABLE,))
+    yield Case("a canvas smaller than its image", riff(extended(10, 10), image), (Reason.UNDECODABLE,))
     claims = riff(extended(flags=2), chunk(b"ANIM", bytes(6)), animation_frame(image, width=4_000, height=4_000))
     yield Case("an animation whose frame says it is larger than its canvas", claims, size=SIZE)
     inside = riff(extended(flags=2), chunk(b"ANIM", bytes(6)), animation_frame(bytes(huge)[12:]))
@@ -108,12 +108,12 @@ def _chunks() -> Iterator[Case]:
     for name, data in {
         "nothing": riff(),
         "an unknown first chunk": riff(chunk(b"ABCD", bytes(10)), image),
-        "a canvas and no picture": riff(extended()),
+        "a canvas and no image": riff(extended()),
         "an animation without frames": riff(extended(flags=2), chunk(b"ANIM", bytes(6))),
         "frames and no animation": riff(extended(), animation_frame(image)),
-        "a picture of rubbish": riff(chunk(b"VP8 ", b"\xa5" * 200)),
-        "a lossless picture of rubbish": riff(chunk(b"VP8L", b"\x2f\x3f\0\x0c\0" + b"\xa5" * 200)),
-        "a picture that is not a key frame": riff(chunk(b"VP8 ", b"\x01" + image[9:])),
+        "an image of rubbish": riff(chunk(b"VP8 ", b"\xa5" * 200)),
+        "a lossless image of rubbish": riff(chunk(b"VP8L", b"\x2f\x3f\0\x0c\0" + b"\xa5" * 200)),
+        "an image that is not a key frame": riff(chunk(b"VP8 ", b"\x01" + image[9:])),
         "alpha and nothing else": riff(extended(flags=16), chunk(b"ALPH", bytes(50))),
     }.items():
         yield Case(f"a WebP with {name}", data, (Reason.UNDECODABLE,))

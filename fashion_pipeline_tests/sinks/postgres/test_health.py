@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -11,15 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcomes
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.health import (
     DAYS,
     Day,
     DueProducts,
     StoreHealth,
     due_stores,
-    left_products,
     needs_retry,
+    products_to_retry,
     remember_run,
     store_health,
 )
@@ -29,13 +27,7 @@ from fashion_pipeline_tests.sinks.tables import NOW
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
-
-
-def told(store_id: str, name: str, status: Status = Status.OK, *reasons: Reason, **more: Any) -> ProductOutcome:
+def outcome(store_id: str, name: str, status: Status = Status.OK, *reasons: Reason, **more: Any) -> ProductOutcome:
     return ProductOutcome(
         store_id=store_id,
         external_id=name,
@@ -49,15 +41,15 @@ def told(store_id: str, name: str, status: Status = Status.OK, *reasons: Reason,
 
 
 NORTH = (
-    told("north", "ok"),
-    told("north", "stale", Status.OK, Reason.HTTP_ERROR, next_retry_at=NOW - 2 * HOUR),
-    told("north", "hidden", Status.OK, Reason.UNREADABLE, next_retry_at=NOW + HOUR),
-    told("north", "failed", Status.FAILED, Reason.UNREACHABLE, next_retry_at=NOW - HOUR / 2),
-    told("north", "waiting", Status.FAILED),
-    told("north", "scheduled", Status.REJECTED, Reason.NOT_PUBLISHED, next_retry_at=NOW - HOUR),
-    told("north", "refused", Status.REJECTED, Reason.TOO_SMALL),
-    told("north", "trashed", Status.REJECTED, Reason.TRASHED),
-    told("north", "held", Status.REJECTED, Reason.AWAITING_CONSENT, Reason.TRASHED),
+    outcome("north", "ok"),
+    outcome("north", "stale", Status.OK, Reason.HTTP_ERROR, next_retry_at=NOW - 2 * HOUR),
+    outcome("north", "hidden", Status.OK, Reason.UNREADABLE, next_retry_at=NOW + HOUR),
+    outcome("north", "failed", Status.FAILED, Reason.UNREACHABLE, next_retry_at=NOW - HOUR / 2),
+    outcome("north", "waiting", Status.FAILED),
+    outcome("north", "scheduled", Status.REJECTED, Reason.NOT_PUBLISHED, next_retry_at=NOW - HOUR),
+    outcome("north", "refused", Status.REJECTED, Reason.TOO_SMALL),
+    outcome("north", "trashed", Status.REJECTED, Reason.TRASHED),
+    outcome("north", "withheld", Status.REJECTED, Reason.AWAITING_CONSENT, Reason.TRASHED),
 )
 
 
@@ -68,35 +60,35 @@ async def publish(engine: AsyncEngine, store_id: str, *outcomes: ProductOutcome)
 async def test_what_is_due_is_told_by_store(engine: AsyncEngine) -> None:
     """A store is due by the last of its products whose time has come, whatever they wait for."""
     await publish(engine, "north", *NORTH)
-    await publish(engine, "south", told("south", "later", Status.FAILED, next_retry_at=NOW + HOUR))
+    await publish(engine, "south", outcome("south", "later", Status.FAILED, next_retry_at=NOW + HOUR))
     assert await due_stores(engine, now=NOW) == {"north": DueProducts(NOW - HOUR / 2, soon=True)}
     due = await due_stores(engine, now=NOW + HOUR)
-    assert {store_id: told.latest for store_id, told in due.items()} == {"north": NOW + HOUR, "south": NOW + HOUR}
+    assert {store_id: outcome.latest for store_id, outcome in due.items()} == {"north": NOW + HOUR, "south": NOW + HOUR}
 
 
 async def test_what_may_be_well_by_now_is_told_from_what_failed_for_long(engine: AsyncEngine) -> None:
-    """A first failure and a scheduled product are looked at soon; dead and refused pictures may wait for company."""
+    """A first failure and a scheduled product are retried soon; dead links and rejected images may wait for others."""
     due = {"next_retry_at": NOW - HOUR}
-    dead = told("north", "dead", Status.FAILED, Reason.UNREACHABLE, attempts=4, **due)
-    gone = replace(told("north", "gone", Status.REJECTED, Reason.GONE, **due), stage="fetched_images")
-    scheduled = replace(told("north", "1", Status.REJECTED, Reason.NOT_PUBLISHED, **due), stage="raw_products")
+    dead = outcome("north", "dead", Status.FAILED, Reason.UNREACHABLE, attempts=4, **due)
+    gone = replace(outcome("north", "gone", Status.REJECTED, Reason.GONE, **due), stage="fetched_images")
+    scheduled = replace(outcome("north", "1", Status.REJECTED, Reason.NOT_PUBLISHED, **due), stage="raw_products")
     for more, soon in (
         ((), False),
         ((scheduled,), True),
-        ((told("north", "2", Status.FAILED, attempts=3, **due),), True),
-        ((told("north", "3", Status.OK, Reason.HTTP_ERROR, attempts=1, **due),), True),
+        ((outcome("north", "2", Status.FAILED, attempts=3, **due),), True),
+        ((outcome("north", "3", Status.OK, Reason.HTTP_ERROR, attempts=1, **due),), True),
     ):
         await publish(engine, "north", dead, gone, *more)
         assert (await due_stores(engine, now=NOW))["north"].soon is soon
 
 
 async def test_a_store_is_counted_as_the_run_counted_it(engine: AsyncEngine) -> None:
-    """What has left the shop is no product of it; what is left to retry is the same in SQL and in Python."""
+    """Gone products are not counted; which products need a retry is the same in SQL and in Python."""
     await publish(engine, "north", *NORTH)
     health = (await store_health(engine, now=NOW))["north"]
-    assert health == StoreHealth(products=8, refused=3, left=4, overdue=1)
-    assert sum(map(needs_retry, NORTH)) == health.left
-    found = await left_products(engine, most=3)
+    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1)
+    assert sum(map(needs_retry, NORTH)) == health.needs_retry
+    found = await products_to_retry(engine, most=3)
     assert [outcome.external_id for outcome in found] == ["stale", "failed", "hidden"]
     assert found[0] == replace(NORTH[1], in_postgres=False)
 

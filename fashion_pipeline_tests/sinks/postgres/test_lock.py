@@ -12,7 +12,7 @@ from fashion_pipeline.sinks.postgres.lock import store_lock
 
 
 def test_a_second_run_of_a_store_is_refused_after_its_time(database_url: str) -> None:
-    """Another store is free; the same store waits as long as it was told to."""
+    """Another store is free; the same store waits for its timeout."""
     with store_lock(database_url, "atelier-nord"):
         with store_lock(database_url, "maison-sud"):
             pass

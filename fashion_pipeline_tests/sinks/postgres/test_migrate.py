@@ -83,7 +83,7 @@ def test_a_database_of_a_newer_version_is_not_touched(database_url: str) -> None
 
 
 def test_errors_name_the_database_and_never_the_password() -> None:
-    """What cannot be reached or read is said without the secret."""
+    """The message about a database that cannot be reached, or a URL that cannot be read, has no secret."""
     with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1, database shop") as unreachable:
         migrate("postgresql://user:s3cret@127.0.0.1:1/shop")
     with pytest.raises(SettingsError) as unreadable:

@@ -1,37 +1,24 @@
-"""PostgreSQL, on a real server."""
+"""A store's rows in PostgreSQL, on a real server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.sinks.desired import Desired, product_id
-from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
-from fashion_pipeline.sinks.postgres.engine import database
-from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids, purge_rows
-from fashion_pipeline.sinks.postgres.repository import ProductRepository
+from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
-from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, sha, shop
+from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)
-
-
-@pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine on an empty database."""
-    async with database(database_url, home_id="home-1") as opened:
-        yield opened
 
 
 async def rows(engine: AsyncEngine, *, columns: str = "external_id, title, updated_at, archived_at") -> list[Any]:
@@ -104,17 +91,17 @@ async def test_too_many_removals_wait_and_consent_lets_them_pass(engine: AsyncEn
     made = shop(tmp_path, 20)
     await put(engine, made.desired())
     made.trash(*map(str, range(1, 11)))
-    held = await put(engine, made.desired(), LATER)
-    assert (held.archived, len(held.withheld)) == (0, 10)
+    counts = await put(engine, made.desired(), LATER)
+    assert (counts.archived, len(counts.withheld)) == (0, 10)
     assert await live_counts(engine) == {STORE: 20}
-    assert (await put(engine, made.desired(), LATER)).withheld == held.withheld
+    assert (await put(engine, made.desired(), LATER)).withheld == counts.withheld
     assert await put(engine, made.desired(), LATER, allow_removals=True) == RowCounts(archived=10)
     made.trash("11", "12")
     assert await put(engine, made.desired(), LATER + timedelta(days=1)) == RowCounts(archived=2)
 
 
 async def test_a_product_leaves_on_evidence_about_itself_only(engine: AsyncEngine, tmp_path: Path) -> None:
-    """A picture that fails, and a shop that hides a product, keep the row; a product no table knows waits for consent."""
+    """A failing image and a product that the shop hides keep the row; a product in no table waits for consent."""
     made = shop(tmp_path, 20)
     await put(engine, made.desired())
     made.fetched["1-0"] = Outcome(Status.FAILED, (Reason.HTTP_ERROR,), "503")
@@ -171,7 +158,7 @@ async def test_a_digest_that_matches_reads_nothing_and_a_restored_backup_does_no
 
 
 async def test_a_dry_run_counts_and_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
-    """The difference is told, and the rows and the digest stay."""
+    """It returns the difference; the rows and the digest stay."""
     made = shop(tmp_path, 3)
     assert await put(engine, made.desired(), dry_run=True) == RowCounts(written=3)
     assert await rows(engine) == []
@@ -191,99 +178,3 @@ async def test_a_row_with_a_foreign_id_takes_the_right_one(engine: AsyncEngine, 
         )
     assert await put(engine, made.desired()) == RowCounts(written=1)
     assert await live_ids(engine, STORE) == {product_id(STORE, "1")}
-
-
-async def test_stores_do_not_touch_each_other(engine: AsyncEngine, tmp_path: Path) -> None:
-    """An empty store archives its own rows only, and purging one leaves the other."""
-    made = shop(tmp_path, 2)
-    await put(engine, made.desired())
-    empty = Desired((), ())
-    assert await apply_rows(engine, store_id="maison-sud", desired=empty, now=NOW) == RowCounts()
-    assert await purge_rows(engine, "maison-sud") == 0
-    assert await purge_rows(engine, STORE) == 2
-    assert await rows(engine) == []
-
-
-async def test_outcomes_are_published_by_difference(engine: AsyncEngine, tmp_path: Path) -> None:
-    """Each sink's column says what it holds, unchanged outcomes cost no write, unknown products leave."""
-    made = shop(tmp_path, 3)
-    made.judged[sha("2-0")] = rejected(Reason.TOO_BLURRY, Reason.TOO_SMALL)
-    desired = made.desired()
-    counts = await put(engine, desired)
-    told: dict[str, Any] = {"store_id": STORE, "outcomes": desired.outcomes, "withheld": counts.withheld}
-    assert await publish_outcomes(engine, **told, now=NOW) == 3
-    assert await publish_outcomes(engine, **told, now=LATER) == 0
-    assert await mark_in_qdrant(engine, store_id=STORE, present=[product_id(STORE, "1")]) == 1
-    found = await read_outcomes(engine, store_id=STORE)
-    assert [(one.in_postgres, one.in_qdrant) for one in found] == [(True, True), (False, False), (True, False)]
-    assert found[1].reasons == (Reason.TOO_BLURRY, Reason.TOO_SMALL)
-    assert found[1].status is Status.REJECTED
-    assert await read_outcomes(engine, store_id=STORE, external_id="3") == (found[2],)
-    del made.products["3"]
-    assert await publish_outcomes(engine, store_id=STORE, outcomes=made.desired().outcomes, now=LATER) == 1
-
-
-async def test_withheld_products_await_consent_in_their_outcome(engine: AsyncEngine, tmp_path: Path) -> None:
-    """The outcome names the reason, and that the row is still there."""
-    made = shop(tmp_path, 10)
-    await put(engine, made.desired())
-    for number in range(1, 9):
-        made.judged[sha(f"{number}-0")] = rejected(Reason.TOO_SMALL)
-    desired = made.desired()
-    counts = await put(engine, desired, LATER)
-    await publish_outcomes(engine, store_id=STORE, outcomes=desired.outcomes, withheld=counts.withheld, now=LATER)
-    (told,) = await read_outcomes(engine, store_id=STORE, external_id="1")
-    assert told.reasons == (Reason.AWAITING_CONSENT, Reason.TOO_SMALL)
-    assert told.in_postgres is True
-
-
-async def test_the_repository_handles_one_product(engine: AsyncEngine, tmp_path: Path) -> None:
-    """Create, look up, exists and count work inside the caller's transaction; create is an upsert."""
-    row = shop(tmp_path, 1).desired().products[0]
-    async with AsyncSession(engine) as session, session.begin():
-        repository = ProductRepository(session)
-        assert await repository.exists(STORE, "1") is False
-        assert await repository.create(row, now=NOW) == row.id
-        assert await repository.create(replace(row, title="Coat"), now=LATER) == row.id
-        found = await repository.get_by_external_id(STORE, "1")
-        assert found is not None
-        assert (found["title"], found["price"], found["created_at"]) == ("Coat", Decimal("19.90"), NOW)
-        assert await repository.get_by_external_id(STORE, "2") is None
-        assert await repository.exists(STORE, "1") is True
-        assert (await repository.count(), await repository.count("maison-sud")) == (1, 0)
-
-
-async def test_a_database_belongs_to_one_home(database_url: str) -> None:
-    """The first home owns it; another is refused with a sentence that says how to change that."""
-    async with database(database_url, home_id="home-1"), database(database_url, home_id="home-1"):
-        pass
-    with pytest.raises(DatabaseMismatch, match="belongs to another home, home-1"):
-        async with database(database_url, home_id="home-2"):
-            pass
-
-
-async def test_a_database_without_tables_says_what_to_run(empty_database_url: str) -> None:
-    """Missing migrations are a sentence."""
-    with pytest.raises(DatabaseMismatch, match="run fashion-pipeline migrate"):
-        async with database(empty_database_url):
-            pass
-
-
-async def test_a_newer_database_is_refused(engine: AsyncEngine, database_url: str) -> None:
-    """Tables of a version this one does not know are not written to."""
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE fashion_schema_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseMismatch, match="newer version"):
-        async with database(database_url):
-            pass
-
-
-async def test_an_unreachable_database_and_a_refused_statement_are_ours(engine: AsyncEngine, tmp_path: Path) -> None:
-    """The driver's errors come out as sentences, without the password."""
-    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1") as unreachable:
-        async with database("postgresql://user:s3cret@127.0.0.1:1/shop"):
-            pass
-    assert "s3cret" not in str(unreachable.value)
-    desired = shop(tmp_path).add(product("1", currency="EURO")).desired()
-    with pytest.raises(DatabaseError, match="refused a statement"):
-        await put(engine, desired)

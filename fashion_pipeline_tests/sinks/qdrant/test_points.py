@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from upath import UPath
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
+from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import (
     PointCounts,
@@ -23,7 +25,6 @@ from fashion_pipeline.sinks.qdrant.points import (
     first_seen,
     primary_counts,
     purge_points,
-    read_points,
     refresh_points,
 )
 from fashion_pipeline.storage.home import Home
@@ -56,7 +57,7 @@ def client(home: Home) -> Iterator[QdrantClient]:
 @pytest.fixture
 def collection(client: QdrantClient) -> str:
     """Return the collection of the tests' model."""
-    return ensure_collection(client, FINGERPRINT, home_id="home-1")
+    return ensure_collection(client, FINGERPRINT, home_id="home-1").name
 
 
 def put(client: QdrantClient, made: Shop, **options: Any) -> tuple[int, int, int]:
@@ -70,7 +71,7 @@ def counted(client: QdrantClient, made: Shop, **options: Any) -> PointCounts:
     desired = made.desired()
     return apply_points(
         client,
-        collection=ensure_collection(client, made.fingerprint, home_id="home-1"),
+        collection=ensure_collection(client, made.fingerprint, home_id="home-1").name,
         store_id=made.store.id,
         desired=desired.points,
         digest=desired.points_digest,
@@ -122,15 +123,15 @@ def test_a_changed_field_sends_no_vector_and_a_changed_picture_does(
 def test_availability_costs_a_payload_for_each_point_and_no_vector(
     client: QdrantClient, collection: str, tmp_path: Path, name: str, changed: dict[str, Any]
 ) -> None:
-    """Another price, currency, stock or category is one payload for each of a product's pictures."""
+    """Another price, currency, stock or category is one payload for each of a product's images."""
     made = shop(tmp_path, 2, store=store(images="all")).add(product("3", pictures=3))
     put(client, made)
     made.add(replace(made.products["3"], **changed))
     for part in made.vectors.root.glob("*.parquet"):
         part.unlink()
     assert put(client, made) == (0, 3, 0)
-    told = [dict(record.payload or {}) for record in client.scroll(collection, limit=10)[0]]
-    payloads = [payload for payload in told if payload["external_id"] == "3"]
+    stored = [dict(record.payload or {}) for record in client.scroll(collection, limit=10)[0]]
+    payloads = [payload for payload in stored if payload["external_id"] == "3"]
     wanted = {"price": 17.5, "currency": "CHF", "stock": False, "categories": ["Dresses", "Hats & Caps"]}[name]
     assert [payload["in_stock" if name == "stock" else name] for payload in payloads] == [wanted] * 3
 
@@ -184,7 +185,7 @@ def test_a_point_leaves_when_its_row_is_not_live(client: QdrantClient, collectio
 
 
 def test_further_pictures_come_and_go_with_the_setting(client: QdrantClient, collection: str, tmp_path: Path) -> None:
-    """Points of pictures nobody wants any more are deleted although their product is live."""
+    """Points of images that are no longer published are deleted although their product is live."""
     made = shop(tmp_path, store=store(images="all")).add(product("1", pictures=3))
     assert put(client, made) == (3, 0, 0)
     made.store = store()
@@ -192,7 +193,7 @@ def test_further_pictures_come_and_go_with_the_setting(client: QdrantClient, col
 
 
 def test_a_dry_run_writes_nothing(client: QdrantClient, collection: str, tmp_path: Path) -> None:
-    """The difference is told, and Qdrant stays as it is."""
+    """It returns the difference; Qdrant stays as it is."""
     made = shop(tmp_path, 3)
     assert put(client, made, dry_run=True) == (3, 0, 0)
     assert read_points(client, collection, STORE) == {}
@@ -207,6 +208,21 @@ def test_one_product_alone_makes_the_next_run_compare(client: QdrantClient, coll
     desired = points.desired()
     apply_product(client, collection=collection, store_id=STORE, points=desired.points, vectors=points.vectors)
     assert put(client, made) == (0, 1, 0)
+
+
+def test_a_price_set_for_one_product_and_set_back_in_the_shop_is_put_right(
+    client: QdrantClient, collection: str, tmp_path: Path
+) -> None:
+    """Writing one product's points forgets the store's digest, whichever of its points carries it."""
+    made = shop(tmp_path, 3)
+    put(client, made)
+    before = dict(made.products)
+    for external_id, unchanged in before.items():
+        made.add(replace(unchanged, price=Decimal("5.00")))
+        changed = next(each for each in made.desired().products if each.external_id == external_id)
+        apply_product(client, collection=collection, store_id=STORE, points=changed.points, vectors=made.vectors)
+        made.products = dict(before)
+        assert put(client, made) == (0, 1, 0)
 
 
 def test_stores_do_not_touch_each_other(client: QdrantClient, collection: str, tmp_path: Path) -> None:
@@ -238,7 +254,7 @@ def refresh(
 
 
 def test_another_models_collection_is_kept_true(client: QdrantClient, collection: str, tmp_path: Path) -> None:
-    """While readers still see it, it gets payloads, deletions, and the vectors that its own model has made."""
+    """While it is live, it gets payloads, deletions, and the vectors that its own model has made."""
     made = shop(tmp_path, 3)
     put(client, made)
     old, made.vectors = made.vectors, Vectors(UPath(tmp_path / "new"))
@@ -259,7 +275,7 @@ def test_another_models_collection_is_kept_true(client: QdrantClient, collection
 def test_what_the_other_model_has_no_vector_of_stays_as_it_was(
     client: QdrantClient, collection: str, tmp_path: Path
 ) -> None:
-    """A changed picture keeps its old vector, marked stale, with the new payload; a new product waits; a vector that comes late is taken."""
+    """A changed image keeps its old vector, marked stale, with the new payload; a new product waits; a later vector is used."""
     made = shop(tmp_path, 3)
     put(client, made)
     old, made.vectors = made.vectors, Vectors(UPath(tmp_path / "new"))
@@ -268,10 +284,16 @@ def test_what_the_other_model_has_no_vector_of_stays_as_it_was(
     made.add(replace(made.products["2"], title="Coat"), product("4"))
     assert refresh(client, collection, made, old) == (0, 1, 0)
     assert refresh(client, collection, made, old) == (0, 0, 0)
-    told = {str((record.payload or {})["external_id"]): record.payload or {} for record in client.scroll(collection)[0]}
-    assert told.keys() == {"1", "2", "3"}
-    assert (told["2"]["stale"], told["2"]["image_sha256"], told["2"]["title"]) == (True, sha("2-0"), "Coat")
-    assert told["2"]["fingerprint"] == FINGERPRINT
+    by_product = {
+        str((record.payload or {})["external_id"]): record.payload or {} for record in client.scroll(collection)[0]
+    }
+    assert by_product.keys() == {"1", "2", "3"}
+    assert (by_product["2"]["stale"], by_product["2"]["image_sha256"], by_product["2"]["title"]) == (
+        True,
+        sha("2-0"),
+        "Coat",
+    )
+    assert by_product["2"]["fingerprint"] == FINGERPRINT
     old.append([sha("another"), sha("4-0")], np.stack([vector_of(sha("x")), vector_of(sha("y"))]))
     assert refresh(client, collection, made, old) == (2, 0, 0)
     assert len(read_points(client, collection, STORE)) == 4
@@ -289,7 +311,7 @@ def test_points_remember_when_a_product_was_first_seen(client: QdrantClient, col
 
 
 def test_primary_points_are_counted_by_store(client: QdrantClient, collection: str, tmp_path: Path) -> None:
-    """Further pictures do not count: the number is to be compared with PostgreSQL's live rows."""
+    """Further images do not count: the number is compared with PostgreSQL's live rows."""
     put(client, shop(tmp_path / "north", store=store(images="all")).add(product("1", pictures=3), product("2")))
     put(client, shop(tmp_path / "south", 1, store=store("maison-sud")))
     counts = primary_counts(client, collection, [STORE, "maison-sud", "nobody"])

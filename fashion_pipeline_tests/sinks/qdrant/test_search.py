@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
-    """Yield a client of a Qdrant with two stores, one of them with every picture."""
+    """Yield a client of a Qdrant with two stores, one of them with every image."""
     with local_qdrant(home) as opened:
         collection = ensure_collection(opened, FINGERPRINT, home_id="h")
         north = shop(tmp_path / "north", store=store(images="all")).add(product("1", pictures=3), product("2"))
@@ -33,7 +33,7 @@ def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
             desired = made.desired()
             apply_points(
                 opened,
-                collection=collection,
+                collection=collection.name,
                 store_id=made.store.id,
                 desired=desired.points,
                 digest=desired.points_digest,
@@ -45,7 +45,7 @@ def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
 
 
 def test_the_nearest_product_comes_first_and_each_comes_once(client: QdrantClient) -> None:
-    """A product with three pictures is found by its nearest one."""
+    """A product with three images is found by its nearest one."""
     found = search(client, list(vector_of(sha("1-2"))), fingerprint=FINGERPRINT)
     assert found[0].payload["external_id"] == "1"
     assert found[0].score == pytest.approx(1.0, abs=1e-5)
@@ -53,7 +53,7 @@ def test_the_nearest_product_comes_first_and_each_comes_once(client: QdrantClien
 
 
 def test_a_vector_of_another_model_is_not_searched_with(client: QdrantClient) -> None:
-    """Its cosines to the vectors that readers see would mean nothing: the search is refused, and both models named."""
+    """Vectors of two models cannot be compared: the search is refused, and both models are named."""
     with pytest.raises(CollectionMismatch, match=f"{FINGERPRINT}.*0123456789abcdef.*model status"):
         search(client, list(vector_of(sha("7-0"))), fingerprint="0123456789abcdef")
 
@@ -68,7 +68,7 @@ def test_a_search_stays_inside_its_store_and_limit(client: QdrantClient) -> None
 
 
 def test_more_like_a_product_leaves_it_out(client: QdrantClient) -> None:
-    """None of its own pictures is an answer."""
+    """None of its own images is a result."""
     found = more_like(client, product_id("atelier-nord", "1"))
     assert sorted(str(match.payload["external_id"]) for match in found) == ["2", "7"]
     with pytest.raises(NoSuchPoint):

@@ -1,0 +1,52 @@
+"""Opening a database: whose it is, which version it has, and what a failure says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
+from fashion_pipeline.sinks.postgres.engine import database
+from fashion_pipeline.sinks.postgres.rows import apply_rows
+from fashion_pipeline_tests.sinks.tables import NOW, product, shop
+
+STORE = "atelier-nord"
+
+
+async def test_a_database_belongs_to_one_home(database_url: str) -> None:
+    """The first home owns it; another is refused with a sentence that says how to change that."""
+    async with database(database_url, home_id="home-1"), database(database_url, home_id="home-1"):
+        pass
+    with pytest.raises(DatabaseMismatch, match="belongs to another home, home-1"):
+        async with database(database_url, home_id="home-2"):
+            pass
+
+
+async def test_a_database_without_tables_says_what_to_run(empty_database_url: str) -> None:
+    """Missing migrations are a sentence."""
+    with pytest.raises(DatabaseMismatch, match="run fashion-pipeline migrate"):
+        async with database(empty_database_url):
+            pass
+
+
+async def test_a_newer_database_is_refused(engine: AsyncEngine, database_url: str) -> None:
+    """Tables of a version this one does not know are not written to."""
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE fashion_schema_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseMismatch, match="newer version"):
+        async with database(database_url):
+            pass
+
+
+async def test_an_unreachable_database_and_a_refused_statement_are_ours(engine: AsyncEngine, tmp_path: Path) -> None:
+    """The driver's errors come out as sentences, without the password."""
+    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1") as unreachable:
+        async with database("postgresql://user:s3cret@127.0.0.1:1/shop"):
+            pass
+    assert "s3cret" not in str(unreachable.value)
+    desired = shop(tmp_path).add(product("1", currency="EURO")).desired()
+    with pytest.raises(DatabaseError, match="refused a statement"):
+        await apply_rows(engine, store_id=STORE, desired=desired, now=NOW)
