@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import FashionError, ModelError
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.read_state import SWEEP, ReadState
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
 from fashion_pipeline.services import ModelService, Services
 from fashion_pipeline.stores import Store
@@ -126,7 +127,7 @@ async def fetch(
             web=web,
             blobs=run.services.home.blobs,
             clock=run.clock,
-            sweep=products.metadata.get("read") == "sweep",
+            sweep=ReadState.from_metadata(products.metadata).kind == SWEEP,
             checkpoint=checkpoint,
             progress=progress,
         )

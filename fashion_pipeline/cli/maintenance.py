@@ -16,6 +16,7 @@ from fashion_pipeline.cli.exit_codes import FAILED
 from fashion_pipeline.cli.terminal import confirm, json_option
 from fashion_pipeline.errors import FashionError, SettingsError, StorageError, without_store
 from fashion_pipeline.outcomes import SystemClock
+from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.records import Product
 from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
@@ -269,5 +270,5 @@ def store_or_detached(store_id: str, listed: StoreList, home: Home) -> Store:
     if store_id in listed:
         return listed[store_id]
     table = read_table(home.table("raw_products", store_id), Product)
-    images = table.metadata.get("images") if table is not None else None
+    images = ReadState.from_metadata(table.metadata).images if table is not None else ""
     return Store.model_construct(id=store_id, images=images or "primary")

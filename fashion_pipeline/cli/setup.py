@@ -25,12 +25,18 @@ def init(folder: Path) -> None:
 
 @click.command(short_help="Check every shop, or only STORE's, for problems.")
 @click.argument("store", required=False)
-@click.option("--pictures", type=click.IntRange(0, 500), default=60, help="Products whose images are checked.")
+@click.option(
+    "--images",
+    "--pictures",
+    type=click.IntRange(0, 500),
+    default=60,
+    help="Products whose images are inspected; 0: none.",
+)
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=60.0, help="Time limit for each store.")
 @json_option
-def doctor(store: str | None, *, pictures: int, seconds: float, as_json: bool) -> None:
+def doctor(store: str | None, *, images: int, seconds: float, as_json: bool) -> None:
     """Check every shop (or only STORE's) for problems: keys, REST API, clock, images."""
     from fashion_pipeline.doctor.run import run_doctor
 
-    if not run_doctor(Settings.read(), store, pictures=pictures, seconds=seconds, as_json=as_json):
+    if not run_doctor(Settings.read(), store, images=images, seconds=seconds, as_json=as_json):
         sys.exit(FAILED)

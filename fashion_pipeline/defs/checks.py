@@ -11,6 +11,7 @@ import dagster as dg
 
 from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.records import Product, Table
 from fashion_pipeline.sinks.desired import ProductOutcome
 
@@ -117,7 +118,7 @@ def removals_held(
     waiting = [told for told in outcomes if told.external_id in by_shop.union(withheld)]
     unknown = set(withheld) - {told.external_id for told in waiting}
     number = len(waiting) + len(unknown)
-    held = products.metadata.get("held", "")
+    held = ReadState.from_metadata(products.metadata).held
     problems = []
     if number or held:
         why = held or "so many left at once that it may be a mistake"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -16,7 +18,9 @@ from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, model_shops
 from fashion_pipeline.demo.stage import PORT_TAKEN
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import ModelShop
-from fashion_pipeline.model_shop.wire import protocol
+
+if TYPE_CHECKING:
+    from fashion_pipeline.model_shop.middleware import Handler
 
 
 class _Server(uvicorn.Server):
@@ -38,8 +42,19 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; return the exit status."""
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    handler: Handler | None = None,
+    http: type[asyncio.Protocol] | None = None,
+) -> int:
+    """Serve until interrupted; return the exit status.
+
+    Args:
+        arguments: of the command line.
+        handler: sees each request before its shop does; the demo needs none.
+        http: the protocol of a connection; uvicorn's own by default.
+    """
     given = _parser().parse_args(arguments)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -58,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         latency_s=given.latency_ms / 1000,
     )
     config = uvicorn.Config(
-        app(shops, control_token=given.control_token or os.environ.get("DEMO_CONTROL_TOKEN")),
+        app(shops, handler=handler),
         log_level="warning",
         access_log=False,
-        http=protocol(),
+        http=http or "auto",
         date_header=False,  # the shop's clock sets Date
         lifespan="off",
         timeout_graceful_shutdown=1,
@@ -93,7 +108,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, required=True, help="where drawn images are kept")
     parser.add_argument("--tls-cert", type=Path, help="PEM certificate: serve https")
     parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
-    parser.add_argument("--control-token", help="allow POST /<store>/_control with this token (or DEMO_CONTROL_TOKEN)")
     parser.add_argument("--draw-ahead", action="store_true", help="draw all images in the background at the start")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input is closed")
     return parser

@@ -28,7 +28,6 @@ class ModelServer:
     port: int
     pid: int
     stores: int
-    control_token: str | None
 
     def shop_url(self, store_id: str) -> str:
         """Return the address of a shop."""
@@ -47,7 +46,7 @@ def start_server(
     products: int = PRODUCTS,
     stores: int = STORES,
     latency_ms: float = 0.0,
-    control_token: str | None = None,
+    program: str = "fashion_pipeline.demo.serve",
     tls: tuple[Path, Path] | None = None,
     draw_ahead: bool = True,
 ) -> Iterator[ModelServer]:
@@ -61,7 +60,7 @@ def start_server(
         products: products of each shop.
         stores: number of shops.
         latency_ms: delay of every response.
-        control_token: allow changes through ``POST /<store>/_control``.
+        program: the module to run; a test's own may let tests change the shops.
         tls: PEM certificate and key; then https.
         draw_ahead: draw all images in the background from the start.
 
@@ -72,7 +71,7 @@ def start_server(
     recorded = _recorded_port(folder)
     with (folder / "server.log").open("wb") as log:
         command = [
-            *(sys.executable, "-m", "fashion_pipeline.demo.serve", "--end-with-stdin", "--folder", str(folder)),
+            *(sys.executable, "-m", program, "--end-with-stdin", "--folder", str(folder)),
             *("--port", str(recorded), "--products", str(products), "--stores", str(stores)),
             *("--latency-ms", str(latency_ms)),
             *(("--tls-cert", str(tls[0]), "--tls-key", str(tls[1])) if tls else ()),
@@ -83,14 +82,14 @@ def start_server(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=_environment(control_token),
+            env=_environment(),
             start_new_session=True,  # an interrupt at the terminal is for the caller alone
         )
     try:
         origin = _wait_until_ready(process, folder, recorded)
         port = int(origin.rpartition(":")[2])
         (folder / "port").write_text(f"{port}\n", "utf-8")
-        yield ModelServer(origin, port, process.pid, stores, control_token)
+        yield ModelServer(origin, port, process.pid, stores)
     finally:
         _stop(process)
 
@@ -106,13 +105,11 @@ def _recorded_port(folder: Path) -> int:
     return int(text)
 
 
-def _environment(control_token: str | None) -> dict[str, str]:
-    """Return the server's environment: this package importable, and the token hidden from the process list."""
+def _environment() -> dict[str, str]:
+    """Return the server's environment, in which this package can be imported."""
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    environment.pop("DEMO_CONTROL_TOKEN", None)
-    return environment | ({"DEMO_CONTROL_TOKEN": control_token} if control_token else {})
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> str:

@@ -20,33 +20,10 @@ from zoneinfo import ZoneInfo
 from fashion_pipeline.model_shop.variations import touch
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    Fault = Callable[[Request], "Response | Change | None"]
-    """Answers in the shop's place, changes question or answer, or (None) keeps out of it; see ``faults``."""
+    from fashion_pipeline.model_shop.middleware import Fault
 
 VIEW_PRODUCTS, VIEW_SETTINGS = "products", "settings"
 EVERYTHING = frozenset({VIEW_PRODUCTS, VIEW_SETTINGS})
-
-
-def _as_it_is(response: Response) -> Response:
-    return response
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a fault does to one exchange.
-
-    Attributes:
-        request: what the shop sees in place of what was asked; None: just that.
-        instead: the answer in place of the shop's own, which then is not asked; None: the shop's.
-        apply: changes the answer, which is complete but for being sent.
-    """
-
-    request: Request | None = None
-    instead: Response | None = None
-    apply: Callable[[Response], Response] = _as_it_is
 
 
 class ShopClock:

@@ -17,6 +17,7 @@ from oauthlib.oauth1 import Client
 from fashion_pipeline.demo.catalogue import keys
 from fashion_pipeline.demo.stage import start_server
 from fashion_pipeline.errors import SettingsError
+from fashion_pipeline_tests.model_shop.control import CONTROLLED, TOKEN
 
 A_PARENT = """
 import sys
@@ -42,7 +43,7 @@ def has_ended(pid: int) -> bool:
 
 def test_shops_are_served_on_a_port_that_stays(tmp_path: Path) -> None:
     """A server answers signed requests, changes on order, and comes back on its port."""
-    with start_server(tmp_path, products=4, stores=2, control_token="open") as server:
+    with start_server(tmp_path, products=4, stores=2, program=CONTROLLED) as server:
         name, secret = keys("maison-sud")
         shop = server.shop_url("maison-sud")
         url = f"{shop}/wp-json/wc/v3/products?_fields=id%2Cname%2Cprice%2Cimages&orderby=id&order=asc"
@@ -52,8 +53,8 @@ def test_shops_are_served_on_a_port_that_stays(tmp_path: Path) -> None:
         image = httpx.get(rows[0]["images"][0]["src"]).raise_for_status()
         assert image.headers["etag"]
         order = {"do": "edit", "id": rows[0]["id"], "fields": {"price": "1.99"}}
-        response = httpx.post(f"{shop}/_control", json=order, headers={"authorization": "Bearer open"})
-        assert response.json() == {"ok": True}
+        reply = httpx.post(f"{shop}/_control", json=order, headers={"authorization": f"Bearer {TOKEN}"})
+        assert reply.json() == {"ok": True}
         uri, headers, _ = Client(name, secret, signature_method="HMAC-SHA256").sign(url)
         answer = httpx.get(uri, headers=headers)
         assert answer.json()[0]["price"] == "1.99"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
 from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.shop.product import FIELDS
-from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, at_once, read_total
+from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, gather_limited, read_total
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply, Web
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
@@ -237,10 +237,10 @@ async def test_at_once_in_order() -> None:
     def ask(value: int) -> Any:
         return lambda: answer(value)
 
-    assert await at_once([ask(value) for value in range(9)]) == list(range(9))
+    assert await gather_limited([ask(value) for value in range(9)]) == list(range(9))
     with pytest.raises(ValueError, match="negative"):
-        await at_once([ask(1), ask(-1), ask(2)])
-    assert await at_once([]) == []
+        await gather_limited([ask(1), ask(-1), ask(2)])
+    assert await gather_limited([]) == []
 
 
 def test_link_is_not_followed() -> None:

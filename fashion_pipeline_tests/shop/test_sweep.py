@@ -220,7 +220,7 @@ async def test_a_total_that_is_too_small(shop: Shop, model: ModelShop, clock: St
 
     listing = await sweep(Miscounted(shop.store, shop._web), clock=clock)
     assert (listing.complete, listed(listing)) == (False, ids[::-1])
-    assert "more products came than X-WP-Total counts" in listing.doubt
+    assert "more products than X-WP-Total counts" in listing.doubt
 
 
 async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelShop) -> None:
@@ -234,7 +234,7 @@ async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelS
 
     listing = await sweep(Shuffled(shop.store, shop._web), clock=clock)
     assert not listing.complete
-    assert "step back" in listing.doubt
+    assert "do not descend" in listing.doubt
 
 
 async def test_hidden_products_are_counted(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fashion_pipeline.errors import ShopError
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.catalogue import ReadCounts
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.shop.faults.conftest import loopback
 from fashion_pipeline_tests.shop.faults.served import served
 from fashion_pipeline_tests.shop.faults.stage import AGENT, LIMITS, Stage, assert_no_keys, shop_and_store
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 HANGING = Limits(max_bytes=1024 * 1024, deadline_s=0.05)
 HEALTHY = [f"healthy-{number}" for number in range(3)]

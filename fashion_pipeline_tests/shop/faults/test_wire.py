@@ -10,11 +10,12 @@ import pytest
 import trustme
 
 from fashion_pipeline.errors import ShopError, ShopUnavailable
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.model_shop import faults
+from fashion_pipeline_tests.model_shop.control import TOKEN
 from fashion_pipeline_tests.shop.faults.conftest import loopback
 from fashion_pipeline_tests.shop.faults.served import served
 from fashion_pipeline_tests.shop.faults.stage import AGENT, Stage, assert_no_keys, shop_and_store
@@ -27,7 +28,7 @@ IMPATIENT = Limits(max_bytes=1024 * 1024, deadline_s=0.05)
 async def plain(clock: HandClock) -> AsyncIterator[Stage]:
     """A store whose shop is served over plain http, on a real socket."""
     shops: dict[str, ModelShop] = {}
-    async with served(shops, control_token="open") as port:
+    async with served(shops, control=True) as port:
         model, store = shop_and_store("plain", origin=f"http://shop.example:{port}")
         shops[model.id] = model
         guard = Guard(allow_private_hosts=("shop.example",), resolver=loopback)
@@ -71,7 +72,7 @@ async def test_an_answer_cut_off(sweep: bool, plain: Stage, caplog: pytest.LogCa
     said = await fails(plain, sweep=sweep)
     assert re.fullmatch(
         r" broke off after 40 bytes \(peer closed connection .*\); it is tried again later; if that lasts, ask whoever "
-        r"hosts the shop what cuts its answers off",
+        r"hosts the shop what cuts its responses off",
         said,
     )
     assert_no_keys([plain], caplog)
@@ -125,7 +126,7 @@ async def test_faults_may_be_ordered_over_http(plain: Stage) -> None:
     """Another process orders faults by name, with their options and limits, and ends them."""
 
     async def order(*wanted: Mapping[str, object]) -> httpx.Response:
-        async with httpx.AsyncClient(headers={"authorization": "Bearer open"}) as client:
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}) as client:
             url = plain.store.url.replace("shop.example", "127.0.0.1")
             return await client.post(f"{url}/_control", json={"do": "faults", "faults": list(wanted)})
 

@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.model_shop.meddling import (
+from fashion_pipeline.model_shop.middleware import Change
+from fashion_pipeline_tests.model_shop.exchanges import (
     NO_CACHE,
     answering,
     as_json,
@@ -32,11 +33,10 @@ from fashion_pipeline.model_shop.meddling import (
     with_body,
     without_headers,
 )
-from fashion_pipeline.model_shop.shop import Change
-from fashion_pipeline.model_shop.wire import Wire
+from fashion_pipeline_tests.model_shop.wire import Wire
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 DEFAULT_AGENTS = r"^$|python|curl|wget|go-http-client|java|libwww|httpx|aiohttp|axios|woocommerce"
 """User-Agents that firewalls refuse for being those of libraries; a regular expression."""

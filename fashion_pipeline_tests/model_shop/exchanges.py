@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fashion_pipeline.model_shop.auth import SIGNED_QUERY
-from fashion_pipeline.model_shop.shop import Change
+from fashion_pipeline.model_shop.middleware import Change
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 NO_CACHE = "no-cache, must-revalidate, max-age=0, no-store, private"
 

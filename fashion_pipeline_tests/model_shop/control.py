@@ -1,13 +1,13 @@
-"""The shopkeeper's hand over HTTP: changes a running model shop, for tests and for the demo.
+"""Changes a running model shop over HTTP.
 
-``POST /<store-id>/_control`` with ``Authorization: Bearer <token>`` and a JSON body
-``{"do": <verb>, …}``; it exists only in a server started with a control token.
+``POST /<store-id>/_control`` with ``Authorization: Bearer <TOKEN>`` and a JSON body ``{"do": <verb>, …}``.
+``python -m fashion_pipeline_tests.model_shop.control`` serves the demo's shops with it.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,17 +16,26 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fashion_pipeline.model_shop.faults import made_of
+from fashion_pipeline.demo.serve import main
 from fashion_pipeline.model_shop.shop import ModelShop
+from fashion_pipeline_tests.model_shop.faults import made_of
+from fashion_pipeline_tests.model_shop.wire import protocol
+
+TOKEN = "open"
+CONTROLLED = __name__
+"""The program that serves the demo's shops and obeys orders."""
 
 
-async def control(shop: ModelShop, request: Request, token: str) -> Response:
-    """Carry out one command; answers ``{"ok": true, …}`` or 4xx with a sentence in ``error``."""
+async def handle(shop: ModelShop, request: Request) -> Response | None:
+    """Carry out an order: ``{"ok": true, …}``, or 4xx with a sentence in ``error``; None for any other request."""
+    return await _carry_out(shop, request) if request.url.path == f"/{shop.id}/_control" else None
+
+
+async def _carry_out(shop: ModelShop, request: Request) -> Response:
     if request.method != "POST":
         return _wrong(405, "POST a JSON object with the key 'do'")
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        return _wrong(401, "the header 'Authorization: Bearer <control token>' is missing or wrong")
+    if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        return _wrong(401, "the header 'Authorization: Bearer <token>' is missing or wrong")
     try:
         order = dict(await request.json())
         verb = _VERBS[order.pop("do")]
@@ -133,7 +142,7 @@ def _clock(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     return {"now": shop.clock.now().isoformat()}
 
 
-def _cron(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - verbs share one form
+def _cron(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     return {"published": shop.run_cron()}
 
 
@@ -164,3 +173,7 @@ _VERBS: dict[str, Callable[[ModelShop, Mapping[str, Any]], dict[str, Any]]] = {
     "cron": _cron,
     "asked": _asked,
 }
+
+
+if __name__ == "__main__":
+    sys.exit(main(handler=handle, http=protocol()))
