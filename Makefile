@@ -1,6 +1,6 @@
 # Every target sets up .venv by itself; an up-to-date one costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui lint bench docs clean
+.PHONY: help setup demo test ui check lint bench docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
 export PYTHONWARNINGS ?= ignore::DeprecationWarning
@@ -19,6 +19,8 @@ ui: setup ## The Dagster UI on http://127.0.0.1:3000, with the demo's shops
 
 test: setup ## Run the tests (ARGS="-k guard" …; FASHION_TEST_DATABASE_URL names a real PostgreSQL)
 	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint ## All checks but the tests: the same as lint
 
 lint: setup ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

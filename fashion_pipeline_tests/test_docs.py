@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -29,7 +30,7 @@ from fashion_pipeline_tests.sinks.tables import shop
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md"]
+PAGES = [*sorted(DOCS.glob("*.md")), CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md"]
 TEXTS = {path.name: path.read_text("utf-8") for path in PAGES}
 MAKEFILE = (CHECKOUT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
@@ -225,6 +226,26 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     """A page that mkdocs does not list is not found; one that is not there breaks the site."""
     listed = re.findall(r"[\w-]+\.md", (CHECKOUT / "mkdocs.yml").read_text("utf-8").partition("\nnav:")[2])
     assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_the_diagram_of_the_rooms_is_up_to_date() -> None:
+    """The diagram shows the layers of the import contract and the imports of the source: rooms.py draws it again."""
+    script = DOCS / "img" / "rooms.py"
+    assert script.with_suffix(".svg").read_text("utf-8") == runpy.run_path(str(script))["draw"]()
+
+
+def test_every_room_is_documented() -> None:
+    """Each folder and module at the top of the package has a row in architecture.md."""
+    package = CHECKOUT / "fashion_pipeline"
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__"} <= set(rows(sections(TEXTS["architecture.md"])["the rooms"]))
+
+
+def test_the_glossary_is_short() -> None:
+    """A reader can learn the words: there are at most 30, each explained once."""
+    terms = re.findall(r"^\| \*(.+?)\* \|", sections(TEXTS["architecture.md"])["glossary"], flags=re.MULTILINE)
+    assert 20 <= len(terms) <= 30
+    assert len(set(terms)) == len(terms)
 
 
 # --- nothing is invented ----------------------------------------------------------------------------

@@ -1,12 +1,12 @@
-"""Look at a demo.html as people do: take its pictures, and check it with axe-core.
+"""Take screenshots of a demo.html, and check it with axe-core.
 
     pip install playwright pillow
     npm pack axe-core && tar xzf axe-core-*.tgz           # package/axe.min.js; only for --axe
     python docs/img/take.py .demo/demo.html --axe package/axe.min.js
 
-Chromium is the system's own (--chromium); nothing is downloaded. Exits with 1 where axe finds a
-violation, the page asks for anything outside itself, it scrolls sideways on a phone, or a picture
-of it is too large. With --to elsewhere the pictures in docs/img stay as they are.
+Chromium is the system's own (--chromium); nothing is downloaded. The exit status is 1 if axe finds
+a violation, the page requests anything outside itself, it scrolls sideways on a phone, or a
+screenshot is too large. With --to FOLDER, the images in docs/img stay as they are.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# A name in the file, and the element whose top the picture begins at.
+# A part of the file's name, and the element at whose top the screenshot begins.
 VIEWS = {"": "body", "-refused": ".stopped-list:has(img)", "-alike": "#alike"}
 
 
 def main() -> int:
-    """Take the pictures, run the checks, and return the exit status."""
+    """Take the screenshots, run the checks, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
     parser.add_argument("--to", type=Path, default=Path(__file__).parent)
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def take(browser: Browser, address: str, *, screen: str, scheme: Scheme, folder: Path) -> list[str]:
-    """Write the pictures of one screen, and return what is wrong with the page on it."""
+    """Write the screenshots of one screen, and return the problems of the page on it."""
     width, height, scale = SCREENS[screen]
     page = browser.new_page(
         viewport={"width": width, "height": height},
@@ -96,36 +96,36 @@ def take(browser: Browser, address: str, *, screen: str, scheme: Scheme, folder:
 def check(browser: Browser, address: str, *, screen: str, scheme: Scheme, axe: str) -> list[str]:
     """Run axe-core's every rule and return its violations.
 
-    The page's own policy forbids scripts; this browser is told not to mind it.
+    The page's own policy forbids scripts; this browser ignores the policy.
     """
     width, height, _ = SCREENS[screen]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     page.goto(address)
     page.evaluate(axe)
-    told: dict[str, Any] = page.evaluate("axe.run(document)")
+    report: dict[str, Any] = page.evaluate("axe.run(document)")
     sys.stdout.write(
-        f"axe {told['testEngine']['version']}, {screen}, {scheme}: {len(told['violations'])} violations, "
-        f"{len(told['incomplete'])} to look at, {len(told['passes'])} rules passed\n"
+        f"axe {report['testEngine']['version']}, {screen}, {scheme}: {len(report['violations'])} violations, "
+        f"{len(report['incomplete'])} to look at, {len(report['passes'])} rules passed\n"
     )
-    for rule in told["incomplete"]:
+    for rule in report["incomplete"]:
         sys.stdout.write(
             f"  to look at: {rule['id']} in {len(rule['nodes'])} places, e.g. {rule['nodes'][0]['html'][:120]}\n"
         )
     return [
         f"axe, {screen}, {scheme}: {rule['id']} ({rule['help']}) at {node['target']}"
-        for rule in told["violations"]
+        for rule in report["violations"]
         for node in rule["nodes"]
     ]
 
 
 def small_png(data: bytes) -> bytes:
     """Return the PNG that is truest to the colours within the bound, or the smallest."""
-    picture = Image.open(io.BytesIO(data)).convert("RGB")
-    plain = picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
-    dithered = picture.quantize(palette=plain, dither=Image.Dither.FLOYDSTEINBERG)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    plain = image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
+    dithered = image.quantize(palette=plain, dither=Image.Dither.FLOYDSTEINBERG)
     small = b""
-    for candidate in (picture, dithered, plain):
+    for candidate in (image, dithered, plain):
         buffer = io.BytesIO()
         candidate.save(buffer, "PNG", optimize=True)
         small = buffer.getvalue()

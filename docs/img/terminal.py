@@ -1,4 +1,4 @@
-"""Run the demo in a terminal of 100 columns, and take a picture of what it shows.
+"""Run the demo in a terminal of 100 columns, and take a screenshot of it.
 
     pip install playwright pillow pyte
     python docs/img/terminal.py --folder .demo
@@ -67,8 +67,8 @@ def main() -> None:
     ):
         page = browser.new_page(device_scale_factor=1.5)
         page.set_content(PAGE.format(text))
-        picture = Image.open(io.BytesIO(page.locator("pre").screenshot())).convert("RGB")
-    picture.quantize(64, dither=Image.Dither.NONE).save(options.to / "terminal.png", "PNG", optimize=True)
+        image = Image.open(io.BytesIO(page.locator("pre").screenshot())).convert("RGB")
+    image.quantize(64, dither=Image.Dither.NONE).save(options.to / "terminal.png", "PNG", optimize=True)
 
 
 def drawn(screen: pyte.Screen, line: int) -> str:

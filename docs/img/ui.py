@@ -1,17 +1,18 @@
-"""Use the Dagster UI as people do, and take its pictures: the graph, a launch, its success, the contact sheet.
+"""Use the Dagster UI and take screenshots: the graph, a launch, its success, the contact sheet.
 
     make ui                                   # in another terminal, before any demo; ready when it prints the address
     pip install playwright pillow
     python docs/img/ui.py --store atelier-nord
 
-Chromium is the system's own (--chromium); nothing is downloaded. Exits with 1 where a step does
-not come about within two minutes.
+Chromium is the system's own (--chromium); nothing is downloaded. It fails if a step takes more than
+two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -72,7 +73,7 @@ def main() -> int:
         page.goto(f"{options.address}/assets/quality_passed?view=partitions&partition={options.store}")
         page.get_by_text("[Show Markdown]").first.wait_for()
         save(page, options.to / "ui-materialization.png")
-        row = page.locator("tr", has_text="pictures").filter(has_text="[Show Markdown]")
+        row = page.locator("tr", has_text=re.compile("pictures|images")).filter(has_text="[Show Markdown]")
         row.get_by_text("[Show Markdown]").first.click()
         page.locator("img[src^='data:image/']").first.wait_for()
         save(page, options.to / "ui-sheet.png")
@@ -83,8 +84,8 @@ def save(page: Page, path: Path) -> None:
     """Write what the window shows, in 128 colours."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1500)  # the graph flies to its place
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    picture.save(path, "PNG", optimize=True)
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    image.save(path, "PNG", optimize=True)
     sys.stdout.write(f"{path.name}: {path.stat().st_size:,} bytes\n")
 
 

@@ -17,6 +17,7 @@ from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
@@ -27,7 +28,6 @@ from fashion_pipeline.sinks.purge import Purged, is_known, purge_product, purge_
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import purge_points
-from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table

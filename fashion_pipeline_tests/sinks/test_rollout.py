@@ -11,12 +11,18 @@ import pytest
 
 from fashion_pipeline.errors import SettingsError, VectorStoreError
 from fashion_pipeline.local.qdrant import local_qdrant
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.qdrant.alias import lacking, show_when_complete
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, alias_target, collections, ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import (
+    ALIAS,
+    ModelCollection,
+    alias_target,
+    collections,
+    ensure_collection,
+)
 from fashion_pipeline.sinks.qdrant.points import apply_points
-from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.sinks.rollout import (
     Model,
