@@ -84,7 +84,7 @@ class _PageFails(Exception):  # never leaves this module
     """The shop fails on this page. One product in it may be the cause."""
 
     def __init__(self, error: ShopError, reply: Reply) -> None:
-        super().__init__(error.message, store_id=error.store_id, advice=error.advice)
+        super().__init__(str(error))
         self.error = error
         self.reply = reply
 

@@ -81,7 +81,7 @@ ENDS = {
     "the connection is dropped": Ends(
         faults.drops,
         ShopUnavailable,
-        f"{URL}: the host did not answer (Server disconnected.); it is tried again later; check that the shop is up",
+        f"{URL}: the host did not answer (Server disconnected.); it is retried later; check that the shop is up",
         requests=4,
     ),
     "a redirect to www": Ends(
