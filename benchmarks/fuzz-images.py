@@ -114,22 +114,13 @@ def fuzz(given: argparse.Namespace) -> int:
     Image.preinit()
     warnings.simplefilter("ignore")
     from fashion_pipeline.stores import Quality
-    from fashion_pipeline_tests.images.hostile import corpus
 
-    seeds = given.child / "seeds"
-    seeds.mkdir()
-    for case in corpus():
-        if len(case.data) <= MAX_BYTES:
-            (seeds / hashlib.sha256(case.data).hexdigest()).write_bytes(case.data)
-    words = given.child / "words"
-    words.write_text(
-        "\n".join(f'"{escaped}"' for group in WORDS.values() for word in group for escaped in [_escaped(word)])
-    )
     thresholds, task = Quality.model_validate({}), worker.Task("measure", cap(given), 0)
     bound = worker.memory_bound(cap(given))
     with (given.child / "report").open("r+b") as file:
         report = mmap.mmap(file.fileno(), REPORT.size)
     seen: set[str] = set()
+    arguments = _libfuzzer_arguments(given)  # before the limit: drawing the seeds takes more
     _limit_memory(bound)
 
     def one(data: bytes) -> None:
@@ -157,7 +148,23 @@ def fuzz(given: argparse.Namespace) -> int:
         data = bytes(atheris.Mutate(data, size))
         return _repaired(data) if seed % 4 else data
 
-    options = [
+    atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutated)
+    atheris.Fuzz()
+    return 0
+
+
+def _libfuzzer_arguments(given: argparse.Namespace) -> list[str]:
+    """Write the seeds and the dictionary; return libFuzzer's options and the seeds' folder."""
+    from fashion_pipeline_tests.images.hostile import corpus
+
+    seeds = given.child / "seeds"
+    seeds.mkdir()
+    for case in corpus():
+        if len(case.data) <= MAX_BYTES:
+            (seeds / hashlib.sha256(case.data).hexdigest()).write_bytes(case.data)
+    words = given.child / "words"
+    words.write_text("\n".join(f'"{_escaped(word)}"' for group in WORDS.values() for word in group))
+    return [
         f"-max_len={MAX_BYTES}",
         f"-max_total_time={given.seconds}",
         f"-seed={given.seed}",
@@ -167,10 +174,8 @@ def fuzz(given: argparse.Namespace) -> int:
         "-rss_limit_mb=0",
         "-print_final_stats=1",
         *([f"-runs={given.inputs}"] if given.inputs else []),
+        str(seeds),
     ]
-    atheris.Setup([sys.argv[0], *options, str(seeds)], one, custom_mutator=mutated)
-    atheris.Fuzz()
-    return 0
 
 
 def _limit_memory(bound: int) -> None:

@@ -132,8 +132,6 @@ def embed_images(
     A killed run loses at most the vectors since the last part: ``CHECKPOINT_EVERY`` of them, or
     ``CHECKPOINT_S`` seconds.
     """
-    import numpy as np
-
     wanted = sorted(set(sha256s))
     known = {row.sha256: row for row in previous.rows} if previous else {}
     refs = vectors.find(wanted, first={row.part for row in known.values() if row.fingerprint == fingerprint})
@@ -149,14 +147,8 @@ def embed_images(
         counts=EmbedCounts(failed=len(waiting)),
     )
     if missing:
-        loaded = encoder()
-        for batch, remaining in _batches(missing, loaded):
-            pixels = run.read(batch, read_pixels)
-            if pixels:
-                run.add(list(pixels), loaded.encode(np.stack(list(pixels.values()))))
-            run.checkpoint()
+        for remaining in run.embed(missing, encoder(), read_pixels):
             progress(len(wanted) - remaining, len(wanted))
-        run.write()
     return Table(tuple(run.rows[sha256] for sha256 in wanted), {"fingerprint": fingerprint}), run.counts
 
 
@@ -174,7 +166,23 @@ class _Embedding:
     _unwritten: dict[str, np.ndarray] = field(default_factory=dict)
     _written_at: float = field(default_factory=time.monotonic)
 
-    def read(self, sha256s: Iterable[str], read_pixels: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
+    def embed(
+        self, sha256s: Sequence[str], encoder: Encoder, read_pixels: Callable[[str], np.ndarray]
+    ) -> Iterator[int]:
+        """Embed digests in batches, and write the last part; yield after each batch the number that remain."""
+        import numpy as np
+
+        for batch, remaining in _batches(sha256s, encoder):
+            pixels = self._read(batch, read_pixels)
+            if pixels:
+                vectors = encoder.encode(np.stack(list(pixels.values())))
+                self._unwritten.update(zip(pixels, vectors, strict=True))
+            if len(self._unwritten) >= CHECKPOINT_EVERY or time.monotonic() - self._written_at > CHECKPOINT_S:
+                self._write()
+            yield remaining
+        self._write()
+
+    def _read(self, sha256s: Iterable[str], read_pixels: Callable[[str], np.ndarray]) -> dict[str, np.ndarray]:
         """Return the pixels that can be read; the other digests get a failed row."""
         pixels: dict[str, np.ndarray] = {}
         for sha256 in sha256s:
@@ -191,16 +199,7 @@ class _Embedding:
         self.rows[sha256] = EmbeddedImage(sha256, self.fingerprint, "", -1, outcome)
         self.counts.failed += 1
 
-    def add(self, sha256s: Sequence[str], vectors: np.ndarray) -> None:
-        """Take new vectors, ``float32[n, 768]``; they reach the disk with the next part."""
-        self._unwritten.update(zip(sha256s, vectors, strict=True))
-
-    def checkpoint(self) -> None:
-        """Write a part if enough vectors or enough time have accumulated."""
-        if len(self._unwritten) >= CHECKPOINT_EVERY or time.monotonic() - self._written_at > CHECKPOINT_S:
-            self.write()
-
-    def write(self) -> None:
+    def _write(self) -> None:
         """Write the new vectors as one part, then report their digests as embedded."""
         import numpy as np
 

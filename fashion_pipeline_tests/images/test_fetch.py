@@ -304,9 +304,9 @@ async def test_an_unexpected_error_costs_one_image(tmp_path: Path, caplog: pytes
             counts = await stage.run()
     assert (counts.fetched, counts.failed) == (1, 1)
     assert stage.table is not None
-    (told,) = (row.outcome for row in stage.table.rows if row.external_id == "2")
-    assert (told.status, told.reasons) == (Status.FAILED, (Reason.UNREACHABLE,))
-    assert "http://odd.example/b.jpg caused ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in told.detail
+    (outcome,) = (row.outcome for row in stage.table.rows if row.external_id == "2")
+    assert (outcome.status, outcome.reasons) == (Status.FAILED, (Reason.UNREACHABLE,))
+    assert "http://odd.example/b.jpg caused ValueError: half an\N{REPLACEMENT CHARACTER}[2J address" in outcome.detail
     assert "Traceback" in caplog.text
 
 

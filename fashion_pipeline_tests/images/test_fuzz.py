@@ -27,8 +27,8 @@ def test_random_damage_causes_no_crash_and_no_unexpected_error(tmp_path: Path) -
         str(tmp_path),
     ]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert (told["crashes"], told["unexpected"], ended.returncode) == (0, 0, 0), ended.stdout
-    assert told["inputs"] >= 4000
-    assert 0 < told["peak_rss_mb"] <= told["bound_mb"] == 1171
+    counts = json.loads(ended.stdout.splitlines()[-1])
+    assert (counts["crashes"], counts["unexpected"], ended.returncode) == (0, 0, 0), ended.stdout
+    assert counts["inputs"] >= 4000
+    assert 0 < counts["peak_rss_mb"] <= counts["bound_mb"] == 1171
     assert not list(tmp_path.iterdir())

@@ -76,15 +76,15 @@ def test_a_small_copy_keeps_its_shape(decoders: Decoders) -> None:
 @pytest.mark.parametrize(
     ("misdeed", "reason", "words"),
     [
-        (Misdeed.HANG, Reason.DECODER_TIMEOUT, "not done after 0.5 s"),
+        (Misdeed.HANG, Reason.DECODER_TIMEOUT, "time limit of 0.5 s"),
         (Misdeed.CRASH, Reason.DECODER_CRASHED, "SIGSEGV"),
-        (Misdeed.EAT, Reason.DECODER_MEMORY, "more than the 278 MiB"),
-        (Misdeed.EAT_AND_BLAME, Reason.DECODER_MEMORY, "more than the 278 MiB"),
-        (Misdeed.KILLED, Reason.DECODER_MEMORY, "want of memory"),
+        (Misdeed.EAT, Reason.DECODER_MEMORY, "memory limit of 278 MiB"),
+        (Misdeed.EAT_AND_BLAME, Reason.DECODER_MEMORY, "memory limit of 278 MiB"),
+        (Misdeed.KILLED, Reason.DECODER_MEMORY, "memory ran out"),
         (Misdeed.LEAVE, Reason.DECODER_CRASHED, "exit status 0"),
         (Misdeed.RAISE, Reason.DECODER_CRASHED, "exit status 1: RuntimeError: of our own"),
-        (Misdeed.LIE, Reason.DECODER_CRASHED, "no answer"),
-        (Misdeed.TOO_FEW, Reason.DECODER_CRASHED, "no answer"),
+        (Misdeed.LIE, Reason.DECODER_CRASHED, "malformed reply"),
+        (Misdeed.TOO_FEW, Reason.DECODER_CRASHED, "malformed reply"),
     ],
 )
 def test_a_bad_decoder_is_one_images_failure(decoders: Decoders, misdeed: Misdeed, reason: Reason, words: str) -> None:
@@ -156,7 +156,7 @@ _PARENT = """
 import sys, threading
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving
-decoders = Decoders(2, deadline_s=1, program=PROGRAM)
+decoders = Decoders(2, deadline_s=3, program=PROGRAM)
 task = threading.Thread(target=decoders.measure, args=[misbehaving(Misdeed.HANG)], kwargs={"max_pixels": 10})
 task.start()
 print(decoders.measure(misbehaving(Misdeed.TELL), max_pixels=10)[0].problem_detail, flush=True)

@@ -12,7 +12,7 @@ class Case:
     """A file and its outcome: ok without reasons, else rejected with exactly these.
 
     Attributes:
-        size: of the image (width, height), where it tells something.
+        size: of the image (width, height), if it matters.
         colour: RGB of its middle, give or take what a lossy format changes.
         animated, transparent: None where it does not matter.
     """

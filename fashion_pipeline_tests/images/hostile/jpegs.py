@@ -123,7 +123,7 @@ def _headers() -> Iterator[Case]:
         yield Case(
             f"a JPEG that claims {width} x {height}", _sized(board, width, height), (Reason.TOO_MANY_PIXELS,), claimed
         )
-    grey = (128, 128, 128)  # what no scan has painted: a decoder cannot tell this from a grey image
+    grey = (128, 128, 128)  # what no scan covers: a decoder cannot distinguish this from a grey image
     yield Case("a JPEG that claims more than it holds", _sized(board, 800, 800), size=(800, 800), colour=grey)
     yield Case("a JPEG that claims less than it holds", _sized(board, 32, 16), size=(32, 16))
     yield Case("a JPEG of no width", _sized(board, 0, 48), (Reason.UNDECODABLE,))
