@@ -53,8 +53,8 @@ async def test_a_dropped_connection(sweep: bool, plain: Stage, caplog: pytest.Lo
     await plain.read(sweep=True)
     plain.model.fault = faults.drops()
     assert await fails(plain, sweep=sweep) == (
-        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is tried "
-        "again later; check that the shop is up"
+        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is "
+        "retried later; check that the shop is up"
     )
     assert len(plain.model.asked) == 4
     assert_no_keys([plain], caplog)
