@@ -185,9 +185,9 @@ def outcome_lines(outcome: ProductOutcome) -> list[str]:
     if outcome.detail and reasons:
         lines.append(f"  {outcome.detail}")
     if outcome.next_retry_at is not None:
-        action = "retried" if outcome.status is Status.FAILED else "checked again"
+        action = "retry" if outcome.status is Status.FAILED else "check"
         attempt = f" (attempt {outcome.attempts + 1})" if outcome.attempts else ""
-        lines.append(f"  {action} after {outcome.next_retry_at:%Y-%m-%d %H:%M} UTC{attempt}")
+        lines.append(f"  next {action} after {outcome.next_retry_at:%Y-%m-%d %H:%M} UTC{attempt}")
     sinks = [name for name, there in (("PostgreSQL", outcome.in_postgres), ("Qdrant", outcome.in_qdrant)) if there]
     lines.append(f"  in {' and '.join(sinks)}" if sinks else "  in neither PostgreSQL nor Qdrant")
     return lines

@@ -15,7 +15,7 @@ import pytest
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.assets import TABLE_ASSETS
 from fashion_pipeline.defs.runs import instance, run_store
-from fashion_pipeline.demo.media import Garment, Picture, picture_file
+from fashion_pipeline.demo.media import Garment, ProductImage, image_file
 from fashion_pipeline.settings import Settings
 from fashion_pipeline_tests.conftest import Kill
 from fashion_pipeline_tests.pipeline import Pipeline
@@ -124,7 +124,7 @@ def test_a_picture_replaced_in_place_writes_one_vector(pipeline: Pipeline, tmp_p
         seed=991,
         size=(900, 1200),
     )
-    fresh = picture_file(Picture(garment), tmp_path)
+    fresh = image_file(ProductImage(garment), tmp_path)
     url = pipeline.images()[changed]
     pipeline.shop("set_image", url=url, content=base64.b64encode(fresh).decode(), shop_knows=True)
     if not sweep:
