@@ -1,9 +1,9 @@
-"""What is lost when a shop changes between any two requests: by this reader, and by patterns of offsets.
+"""Measures what is lost when a shop changes between requests: by this reader, and by other request patterns.
 
 Every example is a small shop in this process (one in a hundred is a large one, on pages of a
 hundred), read several times while products are inserted, edited, trashed, deleted, scheduled,
-imported, hidden; each pattern reads a shop of its own to which the same happens before the request
-of the same number. In the end each may read again, and is compared with what the shop shows.
+imported and hidden. Each pattern reads its own shop, which gets the same changes before the request
+of the same number. At the end each may read once more, and is compared with the shop.
 
 ``make bench NAME=sync-loss ARGS="--examples 2000"``
 """
@@ -30,7 +30,7 @@ from fashion_pipeline_tests.shop.synchrony.world import Setting, Tally, World
 
 
 class Sum:
-    """What became of all examples."""
+    """The results of all examples."""
 
     def __init__(self) -> None:
         self.examples = 0
@@ -52,7 +52,7 @@ class Sum:
 
 
 def counted(machine: type[Synchrony], total: Sum) -> type[Synchrony]:
-    """Return a machine in which all patterns follow the shop, and which counts instead of failing."""
+    """Return a machine in which all patterns read the shop, and which counts instead of failing."""
 
     class Counted(machine):  # type: ignore[misc, valid-type]
         def follow(self, setting: Setting) -> list[Follower]:
@@ -69,11 +69,11 @@ def counted(machine: type[Synchrony], total: Sum) -> type[Synchrony]:
 
 
 def report(total: Sum) -> None:
-    """Print what people read, and last what programs do."""
+    """Print a table for people, and one JSON object for programs as the last line."""
     ours = total.tally
     for sentence in (*ours.lost, *ours.invented):
         print(sentence)
-    rows = [("this reader", len(ours.lost), "modified since the last answer, sliding; a sweep by descending id")]
+    rows = [("this reader", len(ours.lost), "modified since the last response, sliding; a sweep by descending id")]
     rows += [(peer.name, total.lost_by_peers[peer.name], peer.sentence) for peer in PEERS]
     print(
         f"{total.examples} examples, {ours.reads} reads, {ours.requests} requests, {ours.changes} changes between them"
@@ -93,7 +93,7 @@ def report(total: Sum) -> None:
 
 
 def main() -> int:
-    """Run the examples; 1 if anything was lost or invented, or if a pattern lost nothing (the test is too weak then)."""
+    """Run the examples; return 1 if anything was lost or invented, or if another pattern lost nothing (too weak a test)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="how many, at least")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same examples")
@@ -105,7 +105,7 @@ def main() -> int:
     report(total)
     silent = [peer.name for peer in PEERS if not total.lost_by_peers[peer.name]]
     for name in silent:
-        print(f"{name} lost nothing: there were too few examples to tell", file=sys.stderr)
+        print(f"{name} lost nothing: too few examples", file=sys.stderr)
     return 1 if total.tally.lost or total.tally.invented or silent else 0
 
 

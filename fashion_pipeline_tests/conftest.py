@@ -20,6 +20,7 @@ from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.sinks.postgres.migrate import migrate
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.killed import Forks
+from fashion_pipeline_tests.model_shop.control import CONTROLLED
 from fashion_pipeline_tests.pipeline import Pipeline
 
 
@@ -92,7 +93,7 @@ PRODUCTS = 16
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
     """Yield a server of small shops, which tests may change."""
     folder = tmp_path_factory.mktemp("shops")
-    with start_server(folder, products=PRODUCTS, stores=SHOPS, control_token="open", draw_ahead=False) as server:
+    with start_server(folder, products=PRODUCTS, stores=SHOPS, program=CONTROLLED, draw_ahead=False) as server:
         yield server
 
 

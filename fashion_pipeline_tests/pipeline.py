@@ -30,6 +30,7 @@ from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.killed import Forks
+from fashion_pipeline_tests.model_shop.control import TOKEN
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Pipeline:
         request = urllib.request.Request(  # noqa: S310 - loopback http
             f"{self.server.shop_url(self.store_id)}/_control",
             data=json.dumps({"do": do, **order}).encode(),
-            headers={"Authorization": f"Bearer {self.server.control_token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback http
             found: dict[str, Any] = json.load(answer)

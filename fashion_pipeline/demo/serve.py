@@ -1,14 +1,16 @@
-"""The demo's shops as a process of their own: ``python -m fashion_pipeline.demo.serve --help``."""
+"""The demo's shops as a separate process: ``python -m fashion_pipeline.demo.serve --help``."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -16,11 +18,13 @@ from fashion_pipeline.demo.catalogue import PRODUCTS, STORES, model_shops
 from fashion_pipeline.demo.stage import PORT_TAKEN
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import ModelShop
-from fashion_pipeline.model_shop.wire import protocol
+
+if TYPE_CHECKING:
+    from fashion_pipeline.model_shop.middleware import Handler
 
 
 class _Server(uvicorn.Server):
-    """A server that says on standard output when it is ready, and ends with its parent."""
+    """A server that prints a line when it is ready, and ends with its parent process."""
 
     def __init__(self, config: uvicorn.Config, origin: str) -> None:
         super().__init__(config)
@@ -32,14 +36,25 @@ class _Server(uvicorn.Server):
         sys.stdout.flush()
 
     def end_with_parent(self) -> None:
-        """Stop when standard input ends: its other end is the parent's, and a killed parent's is closed too."""
-        while os.read(0, 1):  # not sys.stdin, whose lock would be missed when the interpreter ends
+        """Stop when standard input ends: it is a pipe from the parent, closed even when the parent is killed."""
+        while os.read(0, 1):  # not sys.stdin: its lock would block the interpreter's shutdown
             pass
         self.should_exit = True
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; return the exit status."""
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    handler: Handler | None = None,
+    http: type[asyncio.Protocol] | None = None,
+) -> int:
+    """Serve until interrupted; return the exit status.
+
+    Args:
+        arguments: of the command line.
+        handler: sees each request before its shop does; the demo needs none.
+        http: the protocol of a connection; uvicorn's own by default.
+    """
     given = _parser().parse_args(arguments)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,16 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     origin = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     shops = model_shops(
         origin,
-        pictures=given.folder / "pictures",
+        image_folder=given.folder / "images",
         products=given.products,
         stores=given.stores,
         latency_s=given.latency_ms / 1000,
     )
     config = uvicorn.Config(
-        app(shops, control_token=given.control_token or os.environ.get("DEMO_CONTROL_TOKEN")),
+        app(shops, handler=handler),
         log_level="warning",
         access_log=False,
-        http=protocol(),
+        http=http or "auto",
         date_header=False,  # the shop's clock sets Date
         lifespan="off",
         timeout_graceful_shutdown=1,
@@ -78,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _draw(shops: Sequence[ModelShop]) -> None:
-    """Draw every picture before it is asked for, first of one shop, then of the next."""
+    """Draw every image before it is requested, shop by shop."""
     for shop in shops:
         for upload in list(shop.uploads.values()):
             upload.read()
@@ -89,12 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--products", type=int, default=PRODUCTS, help="products of each shop")
     parser.add_argument("--stores", type=int, default=STORES, help="number of shops")
-    parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
-    parser.add_argument("--folder", type=Path, required=True, help="where drawn pictures are kept")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="delay of every response")
+    parser.add_argument("--folder", type=Path, required=True, help="where drawn images are kept")
     parser.add_argument("--tls-cert", type=Path, help="PEM certificate: serve https")
     parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
-    parser.add_argument("--control-token", help="allow POST /<store>/_control with this token (or DEMO_CONTROL_TOKEN)")
-    parser.add_argument("--draw-ahead", action="store_true", help="draw all pictures at once, in the background")
+    parser.add_argument("--draw-ahead", action="store_true", help="draw all images in the background at the start")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input is closed")
     return parser
 

@@ -1,5 +1,5 @@
-"""``fashion-pipeline doctor``: a shop and a sample of its pictures, tried as the pipeline would use them.
+"""``fashion-pipeline doctor``: examines a shop and a sample of its images in the way the pipeline uses them.
 
-Composed above the rooms: the shop is examined by ``shop.doctor``, pictures are fetched and judged
-by ``images`` itself. Neither databases nor the home are touched.
+``shop`` examines the shop; ``images`` fetches and judges images with the code of the pipeline. No
+database and no file of the home is touched.
 """

@@ -1,4 +1,4 @@
-"""What the shop can do, once the keys are accepted: what an incremental read and a sweep need of it."""
+"""Checks of what incremental reads and sweeps need of a shop, once the keys are accepted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from fashion_pipeline.doctor.probe import Answer, ProbeClient
 from fashion_pipeline.errors import WebError
 from fashion_pipeline.shop.answers import advice_on, read_date
 
-MOST_SKEW_S = 300
-"""How far the shop's clock may be away without a word."""
+MAX_SKEW_S = 300
+"""How far the shop's clock may differ without a warning."""
 SIGNATURE_WINDOW_S = 900
+"""How old a signature may be for WooCommerce."""
 
 _OLDEST = (5, 8)
 _NEVER = "2100-01-01T00:00:00"
@@ -20,26 +21,26 @@ _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9A-Za-z-]{1,20}){0,4}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
-def clock(asking: ProbeClient, answer: Answer) -> Finding:
+def clock(probe: ProbeClient, answer: Answer) -> Finding:
     """Compare the shop's clock with this machine's."""
     date = read_date(answer.reply)
     if date is None:
-        advice = "have the shop's server send a Date header: until then the cursor follows this machine's clock, so keep it right"
+        advice = "configure the shop's server to send a Date header: without it the cursor follows this machine's clock, which must then be right"
         return warning(Tried.CLOCK, "the shop sends no Date header", advice)
     skew_s = round((date - answer.asked_at).total_seconds())
     side = "ahead of" if skew_s > 0 else "behind"
-    found = f"{_span(abs(skew_s))} {side} this machine's" if abs(skew_s) > 1 else "the same as this machine's"
-    if abs(skew_s) <= MOST_SKEW_S:
+    found = f"{_span(abs(skew_s))} {side} this machine's clock" if abs(skew_s) > 1 else "same as this machine's"
+    if abs(skew_s) <= MAX_SKEW_S:
         return ok(Tried.CLOCK, found, skew_s=skew_s)
-    advice = "set the clock that is wrong, the shop's or this machine's"
-    if abs(skew_s) > SIGNATURE_WINDOW_S and not asking.store.url.lower().startswith("https://"):
-        return failed(Tried.CLOCK, found, f"{advice}: a signature is good for 15 minutes", skew_s=skew_s)
+    advice = "correct the clock that is wrong, the shop's or this machine's"
+    if abs(skew_s) > SIGNATURE_WINDOW_S and not probe.store.url.lower().startswith("https://"):
+        return failed(Tried.CLOCK, found, f"{advice}: a signature is valid for 15 minutes", skew_s=skew_s)
     return warning(Tried.CLOCK, found, advice, skew_s=skew_s)
 
 
-async def abilities(asking: ProbeClient) -> AsyncIterator[Finding]:
-    """Yield what the shop can do; a question that is not answered fails for itself."""
-    for tried, look in (
+async def abilities(probe: ProbeClient) -> AsyncIterator[Finding]:
+    """Yield a finding for each ability. A request without a response fails only its own check."""
+    for tried, check in (
         (Tried.VERSION, _version),
         (Tried.CHANGES, _changes),
         (Tried.STATUSES, _statuses),
@@ -47,23 +48,23 @@ async def abilities(asking: ProbeClient) -> AsyncIterator[Finding]:
         (Tried.CURRENCY, _currency),
     ):
         try:
-            yield await look(asking)
+            yield await check(probe)
         except WebError as error:
-            yield failed(tried, asking.why(error), "see that the shop is up, and not too slow")
+            yield failed(tried, probe.why(error), "check that the shop is up and responds in time")
 
 
-async def _version(asking: ProbeClient) -> Finding:
-    """Ask which WooCommerce it is; that is told to administrators and shop managers only."""
-    answer = await asking.api("system_status", {"_fields": "environment"})
+async def _version(probe: ProbeClient) -> Finding:
+    """Check the version of WooCommerce, which only administrators and shop managers may read."""
+    answer = await probe.api("system_status", {"_fields": "environment"})
     environment = answer.value.get("environment") if isinstance(answer.value, dict) else None
-    told = environment if answer.status == 200 and isinstance(environment, dict) else {}
-    version = told.get("version")
+    versions = environment if answer.status == 200 and isinstance(environment, dict) else {}
+    version = versions.get("version")
     if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        return ok(Tried.VERSION, "its version is not told to this key", version=None)
+        return ok(Tried.VERSION, "unknown: this key may not read the version", version=None)
     others = [
         f"{name} {value}"
         for name, key in (("WordPress", "wp_version"), ("PHP", "php_version"))
-        if isinstance(value := told.get(key), str) and _VERSION.fullmatch(value)
+        if isinstance(value := versions.get(key), str) and _VERSION.fullmatch(value)
     ]
     found = f"{version} on {', '.join(others)}" if others else version
     if _number(version) < _OLDEST:
@@ -71,82 +72,82 @@ async def _version(asking: ProbeClient) -> Finding:
     return ok(Tried.VERSION, found, version=version)
 
 
-async def _changes(asking: ProbeClient) -> Finding:
-    """See whether the shop can be asked what changed: whether it says so, and whether it does."""
-    routes = await asking.get(f"{asking.store.url}/wp-json/wc/v3", auth=asking.auth)
+async def _changes(probe: ProbeClient) -> Finding:
+    """Check that the shop can list what changed: that it documents ``modified_after``, and obeys it."""
+    routes = await probe.get(f"{probe.store.url}/wp-json/wc/v3", auth=probe.auth)
     listed = "modified_after" in _arguments(routes)
     since = {"modified_after": _NEVER, "dates_are_gmt": "true"}
-    answer = await asking.products(status="any", per_page=1, **since)
+    answer = await probe.products(status="any", per_page=1, **since)
     if answer.rows is None:
-        return failed(Tried.CHANGES, f"modified_after: {answer.said}", advice_on(answer.reply, store=asking.store))
+        return failed(Tried.CHANGES, f"modified_after: {answer.said}", advice_on(answer.reply, store=probe.store))
     if not answer.rows and not answer.total:
-        return ok(Tried.CHANGES, "modified_after is obeyed", modified_after=True)
+        return ok(Tried.CHANGES, "modified_after works", modified_after=True)
     if listed:
         advice = "a plugin or a cache drops the parameter modified_after: exempt /wp-json/ from it"
-        return failed(Tried.CHANGES, "modified_after is known, and ignored", advice, modified_after=False)
-    advice = "update WooCommerce to 5.8 or newer: this one cannot be asked what changed"
-    return failed(Tried.CHANGES, "modified_after is not known, and ignored", advice, modified_after=False)
+        return failed(Tried.CHANGES, "modified_after is supported, but ignored", advice, modified_after=False)
+    advice = "update WooCommerce to 5.8 or newer: this version cannot list what changed"
+    return failed(Tried.CHANGES, "modified_after is not supported", advice, modified_after=False)
 
 
-async def _statuses(asking: ProbeClient) -> Finding:
-    """See whether unpublished products and the trash are shown, and counted."""
+async def _statuses(probe: ProbeClient) -> Finding:
+    """Check that unpublished and trashed products are listed and counted."""
     totals: dict[str, int] = {}
     for status in ("any", "trash"):
-        answer = await asking.products(status=status, per_page=1)
+        answer = await probe.products(status=status, per_page=1)
         if answer.rows is None:
-            advice = advice_on(answer.reply, store=asking.store)
+            advice = advice_on(answer.reply, store=probe.store)
             return failed(Tried.STATUSES, f"status={status}: {answer.said}", advice, **totals)
         if answer.total is None:
-            advice = "let the header X-WP-Total pass the proxy in front of the shop: without it no sweep is complete, and nothing is removed"
+            advice = "configure the proxy in front of the shop to pass the header X-WP-Total: without it no sweep is complete, and nothing is removed"
             return warning(Tried.STATUSES, "the listing has no X-WP-Total", advice)
         totals[status] = answer.total
     found = f"{totals['any']:,} products of any status, {totals['trash']:,} in the trash"
     if not totals["any"]:
-        advice = "the shop shows no product: see that it has some, and that the store's url is right"
+        advice = "the shop lists no product: check that it has some, and that the store's url is right"
         return warning(Tried.STATUSES, found, advice, **totals)
     return ok(Tried.STATUSES, found, **totals)
 
 
-async def _pages(asking: ProbeClient) -> Finding:
-    """See whether a second page holds other products than the first."""
+async def _pages(probe: ProbeClient) -> Finding:
+    """Check that the second page has other products than the first."""
     pages = [
-        await asking.products(status="any", orderby="id", order="asc", per_page=1, page=number) for number in (1, 2)
+        await probe.products(status="any", orderby="id", order="asc", per_page=1, page=number) for number in (1, 2)
     ]
     for answer in pages:
         if answer.rows is None:
-            return failed(Tried.PAGES, answer.said, advice_on(answer.reply, store=asking.store))
+            return failed(Tried.PAGES, answer.said, advice_on(answer.reply, store=probe.store))
     first, second = ([row.get("id") for row in answer.rows or ()] for answer in pages)
     if not second:
-        return ok(Tried.PAGES, "there is only one")
+        return ok(Tried.PAGES, "only one page")
     if first == second:
         advice = "a plugin or a cache drops the parameter page: exempt /wp-json/ from it"
-        return failed(Tried.PAGES, "the second page is the first one again", advice)
-    return ok(Tried.PAGES, "the second page is another than the first")
+        return failed(Tried.PAGES, "the second page repeats the first", advice)
+    return ok(Tried.PAGES, "the second page differs from the first")
 
 
-async def _currency(asking: ProbeClient) -> Finding:
-    """See which currency prices are in: the shop's word, and that of stores.yaml."""
-    read, said = "", ""
+async def _currency(probe: ProbeClient) -> Finding:
+    """Check the currency of the prices: the shop's, and that of stores.yaml."""
+    read, problem = "", ""
     for path, key in (("settings/general/woocommerce_currency", "value"), ("data/currencies/current", "code")):
-        answer = await asking.api(path, {"_fields": key})
+        answer = await probe.api(path, {"_fields": key})
         code = answer.value.get(key) if answer.status == 200 and isinstance(answer.value, dict) else None
         if isinstance(code, str) and _CURRENCY.fullmatch(code):
             read = code
             break
-        said = said or answer.said
-    listed = asking.store.currency
+        problem = problem or answer.said
+    listed = probe.store.currency
     if listed is None and not read:
-        advice = "set currency: (such as EUR) for this store in stores.yaml, or make the key for a shop manager"
-        return failed(Tried.CURRENCY, f"this key may not read it: {said}", advice)
+        advice = "set currency: (such as EUR) for this store in stores.yaml, or create the key for a shop manager"
+        return failed(Tried.CURRENCY, f"this key may not read it: {problem}", advice)
     if listed is not None and read and listed != read:
-        advice = f"see which is right, and correct currency: {listed} in stores.yaml, which is used"
+        advice = f"check which is right; currency: {listed} in stores.yaml is the one that is used"
         return warning(Tried.CURRENCY, f"{listed} in stores.yaml, {read} in the shop", advice, currency=listed)
     where = " in stores.yaml" if listed is not None else ""
     return ok(Tried.CURRENCY, f"{listed or read}{where}", currency=listed or read)
 
 
 def _arguments(answer: Answer) -> set[str]:
-    """Return the parameters of the listing of products, as the shop's own index tells a stranger."""
+    """Return the parameters of the listing of products, from the shop's public index."""
     found: set[str] = set()
     value = answer.value if isinstance(answer.value, dict) else {}
     routes = value.get("routes")

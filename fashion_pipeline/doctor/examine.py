@@ -1,4 +1,4 @@
-"""The examination of stores: the shop, then a sample of its pictures, within a bounded time."""
+"""Examines stores, a few at a time: the shop, then a sample of its images, within a time limit."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fashion_pipeline.doctor.findings import Finding, Tried, Verdict, failed, not_tried, worst
-from fashion_pipeline.doctor.images import findings as picture_findings
-from fashion_pipeline.doctor.images import look
+from fashion_pipeline.doctor.images import image_findings, inspect_images
 from fashion_pipeline.doctor.probe import ProbeClient
-from fashion_pipeline.doctor.products import Sample
-from fashion_pipeline.doctor.shop import examine
+from fashion_pipeline.doctor.shop import examine_shop
 from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.client import Web, user_agent
-from fashion_pipeline.web.guard import Guard
 
-STORES_AT_ONCE = 4
-LONGEST_ANSWER_S = 15.0
+MAX_CONCURRENT_STORES = 4
+MAX_RESPONSE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What came of one store.
+class Examination:
+    """The findings about one store.
 
     Attributes:
-        findings: one for each thing, in the order of ``Tried``.
-        seconds: that it took.
+        store: the store.
+        findings: one for each check, in the order of ``Tried``.
+        seconds: how long it took.
     """
 
     store: Store
@@ -39,24 +37,24 @@ class Examined:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all."""
+        """The worst verdict of all findings."""
         finding = worst(self.findings)
         return finding.verdict if finding else Verdict.OK
 
     @property
     def advice(self) -> str:
-        """One sentence that names the first thing to mend."""
+        """One sentence that names the first thing to fix."""
         finding = worst(self.findings)
         if finding is None:
-            return f"All is well: fashion-pipeline ingest {self.store.id} can begin."
-        begin = "To mend first" if finding.verdict is Verdict.FAILED else "It works, and could be better"
+            return f"All is well: run fashion-pipeline ingest {self.store.id}."
+        begin = "Fix first" if finding.verdict is Verdict.FAILED else "It works, but should be improved"
         others = sum(each.verdict is finding.verdict for each in self.findings) - 1
         return f"{begin}: {finding.advice}{f' ({others} more above)' if others else ''}."
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``--json`` says of the store."""
-        told = [asdict(each) for each in self.findings]
-        return {"verdict": self.verdict, "advice": self.advice, "seconds": round(self.seconds, 2), "findings": told}
+        """Return what ``--json`` prints for the store."""
+        findings = [asdict(each) for each in self.findings]
+        return {"verdict": self.verdict, "advice": self.advice, "seconds": round(self.seconds, 2), "findings": findings}
 
 
 async def examine_stores(
@@ -65,73 +63,59 @@ async def examine_stores(
     *,
     clock: Clock,
     seconds: float,
-    pictures: int,
-    show: Callable[[Examined], None],
-) -> list[Examined]:
+    images: int,
+    report: Callable[[Examination], None],
+) -> list[Examination]:
     """Examine stores, a few at a time.
 
     Args:
-        stores: which.
-        settings: User-Agent and connections.
+        stores: the stores.
+        settings: for the User-Agent and the connections.
         clock: this machine's.
-        seconds: at most so many for each store.
-        pictures: products whose pictures are looked at; 0 for none.
-        show: called with each, in their order, as soon as it is done.
+        seconds: time limit of each store.
+        images: products whose images are inspected; 0 for none.
+        report: called with each examination as soon as it is done, in the order of the stores.
     """
-    places = asyncio.Semaphore(STORES_AT_ONCE)
+    slots = asyncio.Semaphore(MAX_CONCURRENT_STORES)
 
-    async def one(store: Store) -> Examined:
-        async with places:
-            return await examine_store(store, settings, clock=clock, seconds=seconds, pictures=pictures)
+    async def examine(store: Store) -> Examination:
+        async with slots:
+            return await examine_store(store, settings, clock=clock, seconds=seconds, images=images)
 
-    examined = []
+    examinations = []
     async with asyncio.TaskGroup() as group:
-        for task in [group.create_task(one(store)) for store in stores]:
-            examined.append(await task)
-            show(examined[-1])
-    return examined
+        for task in [group.create_task(examine(store)) for store in stores]:
+            examinations.append(await task)
+            report(examinations[-1])
+    return examinations
 
 
-async def examine_store(store: Store, settings: Settings, *, clock: Clock, seconds: float, pictures: int) -> Examined:
+async def examine_store(store: Store, settings: Settings, *, clock: Clock, seconds: float, images: int) -> Examination:
     """Examine one store; see ``examine_stores``."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     until = began + seconds
     found: list[Finding] = []
     try:
-        async with Web(
-            guard=Guard.of(store),
-            clock=clock,
-            user_agent=user_agent(settings.contact),
-            connections_per_host=settings.connections_per_host,
-            ca_file=store.ca_file,
-        ) as web:
-            asking = ProbeClient(store, web, clock=clock, deadline_s=min(LONGEST_ANSWER_S, seconds / 4))
+        async with Services(settings).web(store, clock) as web:
+            probe = ProbeClient(store, web, clock=clock, deadline_s=min(MAX_RESPONSE_S, seconds / 4))
             async with asyncio.timeout_at(until):
-                sample = await _examine_shop(asking, pictures, found)
-            if sample is not None and pictures:
-                looked = await look(sample.products, store=store, web=web, clock=clock, until=until)
-                found += picture_findings(looked, store=store, sampled=len(sample.products), published=sample.published)
+                sample = await examine_shop(probe, sample_size=images, report=found.append)
+            if sample is not None and images:
+                inspected = await inspect_images(sample.products, store=store, web=web, clock=clock, until=until)
+                found += image_findings(inspected, sample, store=store)
     except TimeoutError:
-        advice = "see why the shop is slow, or give this command more --seconds"
-        found.append(failed(_next(found), f"not done after {seconds:g} s", advice))
+        advice = "find out why the shop is slow, or give this command more --seconds"
+        found.append(failed(_current(found), f"not done after {seconds:g} s", advice))
     except FashionError as error:
-        found.append(failed(_next(found), str(error), "see to that, and try again"))
+        found.append(failed(_current(found), str(error), "fix this, and run the doctor again"))
     is_broken = any(finding.verdict is Verdict.FAILED for finding in found)
-    found += not_tried(found, "needs what failed" if is_broken else "not asked for")
+    found += not_tried(found, "needs what failed" if is_broken else "not requested")
     in_order = sorted(found, key=lambda finding: list(Tried).index(finding.tried))
-    return Examined(store, tuple(in_order), loop.time() - began)
+    return Examination(store, tuple(in_order), loop.time() - began)
 
 
-async def _examine_shop(asking: ProbeClient, sample_size: int, found: list[Finding]) -> Sample | None:
-    async for each in examine(asking, sample_size=sample_size):
-        if isinstance(each, Sample):
-            return each
-        found.append(each)
-    return None
-
-
-def _next(found: Iterable[Finding]) -> Tried:
-    """Return what was being tried."""
+def _current(found: Iterable[Finding]) -> Tried:
+    """Return the check that was being made: the first without a finding."""
     done = {finding.tried for finding in found}
     return next((tried for tried in Tried if tried not in done), Tried.QUALITY)

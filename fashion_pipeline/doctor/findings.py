@@ -1,4 +1,4 @@
-"""What the doctor says of each thing that was tried."""
+"""The findings of the doctor: one for each check."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Self
 
 
 class Verdict(StrEnum):
-    """How a thing is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """Works, and could be better."""
+    """It works, but should be improved."""
     FAILED = "failed"
-    """Must be mended before the store can be kept in step."""
+    """It must be fixed before the store can be synchronized."""
     NOT_TRIED = "not tried"
-    """Something before it failed, or the time was over."""
+    """An earlier check failed, or the time was up."""
 
 
 class Tried(StrEnum):
-    """What is tried, in this order; ``label`` is how the table calls it."""
+    """The checks, in order; ``label`` is the name in the table."""
 
     ADDRESS = "address", "address"
     CONNECTION = "connection", "connection"
@@ -36,13 +36,13 @@ class Tried(StrEnum):
     CURRENCY = "currency", "currency"
     SPEED = "speed", "speed"
     PRODUCTS = "products", "products"
-    PICTURES = "pictures", "pictures"
+    IMAGES = "pictures", "images"
     QUALITY = "quality", "quality"
 
     label: str
 
     def __new__(cls, value: str, label: str = "") -> Self:
-        """Give each its label."""
+        """Attach the label."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.label = label
@@ -51,11 +51,13 @@ class Tried(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one thing.
+    """The result of one check.
 
     Attributes:
-        found: for people, with what was measured; no key, and nothing that steers a terminal.
-        advice: what to do about it, as a clause without a full stop; empty where nothing is to be done.
+        tried: the check.
+        verdict: its result.
+        found: what was observed, for people. It contains no key and no control characters.
+        advice: what to do, as a clause without a full stop; empty where there is nothing to do.
         measured: the figures, for programs.
     """
 
@@ -67,27 +69,27 @@ class Finding:
 
 
 def ok(tried: Tried, found: str, **measured: object) -> Finding:
-    """Find a thing well."""
+    """Return a finding without a problem."""
     return Finding(tried, Verdict.OK, found, measured=measured)
 
 
 def warning(tried: Tried, found: str, advice: str, **measured: object) -> Finding:
-    """Find a thing that could be better."""
+    """Return a finding that should be improved."""
     return Finding(tried, Verdict.WARNING, found, advice, measured)
 
 
 def failed(tried: Tried, found: str, advice: str, **measured: object) -> Finding:
-    """Find a thing that must be mended."""
+    """Return a finding that must be fixed."""
     return Finding(tried, Verdict.FAILED, found, advice, measured)
 
 
 def not_tried(done: Iterable[Finding], why: str) -> list[Finding]:
-    """Return a finding for everything that is not among those done."""
+    """Return a finding for each check that was not made."""
     tried = {finding.tried for finding in done}
     return [Finding(each, Verdict.NOT_TRIED, why) for each in Tried if each not in tried]
 
 
 def worst(findings: Iterable[Finding]) -> Finding | None:
-    """Return the first thing to mend: the first that failed, else the first with a warning."""
+    """Return the first finding to fix: the first failure, else the first warning."""
     by_verdict = {finding.verdict: finding for finding in reversed(list(findings))}
     return by_verdict.get(Verdict.FAILED) or by_verdict.get(Verdict.WARNING)

@@ -1,17 +1,18 @@
-"""A sample of a shop's pictures, fetched and judged as the pipeline does, into a folder that is thrown away."""
+"""Fetches and judges a sample of a shop's images as the pipeline does, in a temporary folder."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 import httpx
 
 from fashion_pipeline.doctor.findings import Finding, Tried, Verdict, failed, ok, warning
+from fashion_pipeline.doctor.products import Sample
 from fashion_pipeline.errors import DecoderFailed
 from fashion_pipeline.images.capacity import cores
 from fashion_pipeline.images.fetch import fetch_one
@@ -26,9 +27,9 @@ from fashion_pipeline.stores import Quality, Store
 from fashion_pipeline.web.client import Web
 
 FEW = 0.1
-"""The share of pictures that may be out of reach, or refused, without a word of advice."""
+"""The share of images that may be lost, or refused, without a warning."""
 
-_TRIED = (Tried.PICTURES, Tried.QUALITY)
+_TRIED = (Tried.IMAGES, Tried.QUALITY)
 
 _SETTINGS = {
     Reason.TOO_SMALL: "min_side_px",
@@ -40,13 +41,13 @@ _SETTINGS = {
 
 
 @dataclass
-class Looked:
-    """What became of a sample until the time was over.
+class InspectedImages:
+    """The images of a sample, as far as the time allowed.
 
     Attributes:
-        wanted: pictures in the sample.
-        fetched: the fetch stage's rows, by external id.
-        judged: measurements with the verdict of the store's thresholds, by external id.
+        wanted: images in the sample.
+        fetched: rows of the fetch stage, by external id.
+        judged: rows of the quality gate, by external id.
     """
 
     wanted: int
@@ -55,37 +56,49 @@ class Looked:
 
     @property
     def refused(self) -> dict[str, tuple[Reason, ...]]:
-        """Why the gate would refuse pictures: after a look at them, or for being too large to fetch."""
+        """Why the quality gate would refuse images, by external id; those too large to fetch included."""
         too_large = {key: row.outcome.reasons for key, row in self.fetched.items() if _is_too_large(row)}
         return too_large | {key: row.outcome.reasons for key, row in self.judged.items() if not row.outcome.ok}
 
     @property
+    def late(self) -> int:
+        """Images for which the time did not suffice."""
+        return self.wanted - len(self.fetched)
+
+    @property
+    def decided(self) -> int:
+        """Images that the quality gate accepted or refused."""
+        return len(self.judged) + sum(map(_is_too_large, self.fetched.values()))
+
+    @property
     def lost(self) -> list[FetchedImage]:
-        """Pictures that could not be had."""
+        """Images that could not be fetched."""
         return [row for row in self.fetched.values() if not row.outcome.ok and not _is_too_large(row)]
 
 
-async def look(products: Sequence[Product], *, store: Store, web: Web, clock: Clock, until: float) -> Looked:
-    """Fetch and judge the first picture of each product that may be published.
+async def inspect_images(
+    products: Sequence[Product], *, store: Store, web: Web, clock: Clock, until: float
+) -> InspectedImages:
+    """Fetch and judge the first image of each product that may be published.
 
     Args:
         products: with the gate's outcome.
-        store: whose guard, limits and thresholds count.
-        web: asks.
-        clock: dates what comes.
+        store: its guard, limits and thresholds apply.
+        web: sends the requests.
+        clock: dates the rows.
         until: the event loop's time at which this ends, done or not.
 
     Raises:
-        StorageFull: there is no room for the pictures.
-        DecoderUnavailable: no process that decodes can be started.
+        StorageFull: there is no room for the images.
+        DecoderUnavailable: no decoder process can be started.
     """
     wanted = [product for product in products if product.outcome.ok]
-    looked = Looked(len(wanted))
-    places = asyncio.Semaphore(cores())
+    inspected = InspectedImages(len(wanted))
+    slots = asyncio.Semaphore(cores())
     with tempfile.TemporaryDirectory(prefix="fashion-doctor-") as folder:
         blobs = Home(folder).blobs
 
-        async def one(product: Product) -> None:
+        async def inspect(product: Product) -> None:
             row = await fetch_one(
                 store=store,
                 external_id=product.external_id,
@@ -95,98 +108,110 @@ async def look(products: Sequence[Product], *, store: Store, web: Web, clock: Cl
                 blobs=blobs,
                 clock=clock,
             )
-            looked.fetched[product.external_id] = row
+            inspected.fetched[product.external_id] = row
             if row.outcome.ok and row.sha256 is not None:
-                async with places:
+                async with slots:
                     judged = await asyncio.to_thread(_judged, row.sha256, blobs, store.quality)
-                looked.judged[product.external_id] = judged
+                inspected.judged[product.external_id] = judged
 
         try:
             async with asyncio.timeout_at(until), asyncio.TaskGroup() as group:
                 for product in wanted:
-                    group.create_task(one(product))
+                    group.create_task(inspect(product))
         except TimeoutError:
             pass
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-    return looked
+    return inspected
 
 
-def findings(looked: Looked, *, store: Store, sampled: int, published: int | None) -> list[Finding]:
-    """Say how many pictures are within reach, how many of these would be refused, and which setting decides.
+def image_findings(images: InspectedImages, sample: Sample, *, store: Store) -> list[Finding]:
+    """Report how many images could be fetched, how many of these would be refused, and by which setting.
 
     Args:
-        looked: at the sample's pictures.
-        store: whose thresholds count.
-        sampled: products in the sample, publishable or not.
-        published: products the shop has in all.
+        images: of the sample.
+        sample: products, publishable or not.
+        store: its thresholds apply.
     """
-    if not looked.wanted:
-        return [Finding(tried, Verdict.NOT_TRIED, "no product of the sample may be published") for tried in _TRIED]
-    found = [_reach(looked)]
-    judged = len(looked.judged) + sum(map(_is_too_large, looked.fetched.values()))
-    if not judged:
-        return [*found, Finding(Tried.QUALITY, Verdict.NOT_TRIED, "there was no picture to look at")]
-    return [*found, _quality(looked, store.quality, judged=judged, sampled=sampled, published=published)]
+    if not images.wanted:
+        return [Finding(tried, Verdict.NOT_TRIED, "no sampled product may be published") for tried in _TRIED]
+    found = [_fetching(images)]
+    if not images.decided:
+        return [*found, Finding(Tried.QUALITY, Verdict.NOT_TRIED, "there was no image to judge")]
+    return [*found, _quality(images, sample, store.quality)]
 
 
-def _reach(looked: Looked) -> Finding:
-    lost, late = looked.lost, looked.wanted - len(looked.fetched)
-    had = len(looked.fetched) - len(lost)
+def _fetching(images: InspectedImages) -> Finding:
+    """Report how many images could be fetched, and why others could not."""
+    lost, late = images.lost, images.late
+    good = len(images.fetched) - len(lost)
     reasons = _counted(row.outcome.reasons[0] for row in lost)
-    hosts = len({httpx.URL(row.url).host for row in looked.fetched.values() if row.outcome.ok})
-    found = f"{had} of {looked.wanted} fetched"
-    if hosts:
-        size = median(row.size_bytes or 0 for row in looked.fetched.values() if row.outcome.ok)
-        found = f"{found} from {hosts} host{'s' * (hosts > 1)}, median {size / 1000:,.0f} kB"
-    said = [f"{reason} {count}" for reason, count in reasons.items()]
-    said += [f"not in the time left {late}"] if late else []
-    found += f"; lost: {', '.join(said)}" if said else ""
+    problems = [f"{reason} {count}" for reason, count in reasons.items()]
+    problems += [f"no time for {late}"] if late else []
+    found = f"{good} of {images.wanted} fetched{_sources(images)}" + (
+        f"; lost: {', '.join(problems)}" if problems else ""
+    )
     counts = {reason.value: count for reason, count in reasons.items()}
-    figures = {"wanted": looked.wanted, "fetched": had, "lost": counts, "late": late}
-    if lost and len(lost) + late >= FEW * looked.wanted:
+    figures = {"wanted": images.wanted, "fetched": good, "lost": counts, "late": late}
+    if lost and len(lost) + late >= FEW * images.wanted:
         typical = next(row for row in lost if row.outcome.reasons[0] is next(iter(reasons)))
-        advice = f"look at the picture of product {typical.external_id}: {typical.outcome.detail}"
-    elif late >= FEW * looked.wanted:
-        advice = "the pictures come slowly: see what their host is short of, or give this command more --seconds"
+        advice = f"check the image of product {typical.external_id}: {typical.outcome.detail}"
+    elif late >= FEW * images.wanted:
+        advice = "the images load slowly: find out why their host is slow, or give this command more --seconds"
     else:
-        return ok(Tried.PICTURES, found, **figures)
-    return (warning if had else failed)(Tried.PICTURES, found, advice, **figures)
+        return ok(Tried.IMAGES, found, **figures)
+    return (warning if good else failed)(Tried.IMAGES, found, advice, **figures)
 
 
-def _quality(looked: Looked, quality: Quality, *, judged: int, sampled: int, published: int | None) -> Finding:
-    refused = looked.refused
+def _sources(images: InspectedImages) -> str:
+    """Return from how many hosts images came, and their median size; ``""`` where none came."""
+    rows = [row for row in images.fetched.values() if row.outcome.ok]
+    if not rows:
+        return ""
+    hosts = len({httpx.URL(row.url).host for row in rows})
+    size = median(row.size_bytes or 0 for row in rows)
+    return f" from {hosts} host{'s' * (hosts > 1)}, median {size / 1000:,.0f} kB"
+
+
+def _quality(images: InspectedImages, sample: Sample, quality: Quality) -> Finding:
+    """Report how many images would be refused, and by which settings or reasons."""
+    refused, decided = images.refused, images.decided
     reasons = _counted(reason for each in refused.values() for reason in each)
-    said = ", ".join(f"{_shown(reason, quality)} {count}" for reason, count in reasons.items())
-    found = f"{len(refused)} of {judged} would be refused{': ' * bool(said)}{said}"
+    causes = ", ".join(f"{_cause(reason, quality)} {count}" for reason, count in reasons.items())
+    found = f"{len(refused)} of {decided} would be refused{': ' * bool(causes)}{causes}"
     figures: dict[str, object] = {
-        "judged": judged,
+        "judged": decided,
         "refused": len(refused),
         "by": {_SETTINGS.get(reason, reason.value): count for reason, count in reasons.items()},
     }
+    sampled, published = len(sample.products), sample.published
     if refused and published is not None and published > sampled:
         figures["estimate"] = round(published * len(refused) / sampled)
         found = f"{found}; about {figures['estimate']:,} of the shop's {published:,} products"
-    if len(refused) < FEW * judged:
+    if len(refused) < FEW * decided:
         return ok(Tried.QUALITY, found, **figures)
-    decides, count = next(iter(reasons.items()))
-    alone = sum(each == (decides,) for each in refused.values())
-    if decides in _SETTINGS:
-        name = _SETTINGS[decides]
-        advice = (
-            f"{len(refused)} of {judged} pictures would be refused, {count} of them by quality.{name} "
-            f"({_number(getattr(quality, name))}; these have {_median(looked, decides)} in the median), {alone} by it "
-            f"alone: {'lower' if name.startswith('min') else 'raise'} it for this store in stores.yaml, or upload "
-            "better pictures"
-        )
-    else:
-        key = next(key for key, each in refused.items() if decides in each)
-        advice = f"no threshold decides: look at the picture of product {key}: {looked.judged[key].outcome.detail}"
-    return (warning if len(refused) < judged else failed)(Tried.QUALITY, found, advice, **figures)
+    verdict = warning if len(refused) < decided else failed
+    return verdict(Tried.QUALITY, found, _quality_advice(images, reasons, quality), **figures)
+
+
+def _quality_advice(images: InspectedImages, reasons: Mapping[Reason, int], quality: Quality) -> str:
+    """Name the setting that refuses most, and what its images have; or an image that no setting can save."""
+    refused = images.refused
+    main, count = next(iter(reasons.items()))
+    if main not in _SETTINGS:
+        key = next(key for key, each in refused.items() if main in each)
+        return f"no threshold decides this: check the image of product {key}: {images.judged[key].outcome.detail}"
+    name = _SETTINGS[main]
+    alone = sum(each == (main,) for each in refused.values())
+    return (
+        f"{len(refused)} of {images.decided} images would be refused, {count} of them by quality.{name} "
+        f"({_number(getattr(quality, name))}; their median is {_median(images, main)}), {alone} by it alone: "
+        f"{'lower' if name.startswith('min') else 'raise'} it for this store in stores.yaml, or upload better images"
+    )
 
 
 def _judged(sha256: str, blobs: Blobs, quality: Quality) -> JudgedImage:
-    """Decode, measure and judge some bytes."""
+    """Decode, measure and judge the image with a hash."""
     data = blobs.get(sha256)
     try:
         found, _ = decoders().measure(data, max_pixels=quality.max_pixels)
@@ -200,13 +225,14 @@ def _is_too_large(row: FetchedImage) -> bool:
     return Reason.FILE_TOO_LARGE in row.outcome.reasons
 
 
-def _shown(reason: Reason, quality: Quality) -> str:
+def _cause(reason: Reason, quality: Quality) -> str:
+    """Return the setting behind a reason, with its value; where there is none, the reason."""
     name = _SETTINGS.get(reason)
     return reason.value if name is None else f"{name} ({_number(getattr(quality, name))})"
 
 
 def _counted(reasons: Iterable[Reason]) -> dict[Reason, int]:
-    """Count reasons, the most frequent first, and in their own order where they are as frequent."""
+    """Count reasons, most frequent first; equally frequent ones in the order of ``Reason``."""
     counts = Counter(reasons)
     return {
         reason: counts[reason] for reason in sorted(counts, key=lambda each: (-counts[each], list(Reason).index(each)))
@@ -217,9 +243,9 @@ def _number(value: float) -> str:
     return f"{value:,.15g}"
 
 
-def _median(looked: Looked, reason: Reason) -> str:
-    """Return the median of what a threshold looks at, over the pictures that it refuses."""
-    rows = [row for row in looked.judged.values() if reason in row.outcome.reasons]
+def _median(images: InspectedImages, reason: Reason) -> str:
+    """Return the median of what a threshold measures, over the images that it refuses."""
+    rows = [row for row in images.judged.values() if reason in row.outcome.reasons]
     if reason is Reason.TOO_SMALL:
         return f"{median(min(row.width, row.height) for row in rows):,.0f} px"
     if reason is Reason.TOO_MANY_PIXELS:
@@ -228,5 +254,5 @@ def _median(looked: Looked, reason: Reason) -> str:
         return f"{median(row.sharpness or 0 for row in rows):,.0f}"
     sizes = [row.size_bytes for row in rows]
     if reason is Reason.FILE_TOO_LARGE:
-        sizes += [row.size_bytes or 0 for row in looked.fetched.values() if _is_too_large(row)]
+        sizes += [row.size_bytes or 0 for row in images.fetched.values() if _is_too_large(row)]
     return f"{median(sizes):,.0f} bytes"

@@ -1,9 +1,9 @@
-"""What a refused key means: the same question, asked in other ways until one tells.
+"""Finds out why keys are refused: sends the same request in other ways until one gives the answer.
 
-Over https an unknown key, a dropped Authorization header, a WordPress that does not know of its
-https, and a plugin that is too early all look the same: 401 ``woocommerce_rest_cannot_view``, as
-for a stranger. A signature in the query tells most of them apart and holds no secret, so it comes
-first; the keys themselves stand in a URL only where nothing else is left to ask.
+Over https, four causes look the same, 401 ``woocommerce_rest_cannot_view`` as without a key: an
+unknown key, a dropped Authorization header, a WordPress that is unaware of https, and a plugin that
+authenticates too early. A signature in the query distinguishes most of them and contains no secret,
+so it is tried first. The keys themselves are put into a URL only as the last resort.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from fashion_pipeline.shop.auth import OAuth1, authentication
 _ANONYMOUS = "woocommerce_rest_cannot_view"
 _WHERE = "WooCommerce > Settings > Advanced > REST API"
 _UNAWARE = (
-    "WordPress does not know that it is behind https: have its proxy send X-Forwarded-Proto, and wp-config.php set "
-    "$_SERVER['HTTPS'] by it"
+    "WordPress does not know that it is served over https: let its proxy send X-Forwarded-Proto, and set "
+    "$_SERVER['HTTPS'] from it in wp-config.php"
 )
-_DROPPED = "the shop's server drops the Authorization header: let it pass"
+_DROPPED = "the shop's server drops the Authorization header: configure it to pass the header on"
 _TOO_EARLY = (
-    "the shop looks at no key at all: most likely a plugin asks who is logged in before WooCommerce can (its issue "
-    "26847); find it by switching plugins off"
+    "the shop ignores every key: most likely a plugin asks for the current user before WooCommerce can set it "
+    "(WooCommerce issue 26847); switch plugins off one by one to find it"
 )
 
 
 class Way(StrEnum):
-    """How keys can be shown, in the words of the table."""
+    """The ways to send keys; the values are shown in the table."""
 
     BASIC = "Basic header"
     SIGNED = "OAuth header"
@@ -43,19 +43,19 @@ class Way(StrEnum):
 
 
 class Meaning(StrEnum):
-    """What an answer says of the keys."""
+    """What a response means for the keys."""
 
     ACCEPTED = "accepted"
-    NO_USER = "a user who may see nothing"
-    NO_READ = "no permission to read"
-    STRANGER = "as if no key were sent"
+    NO_USER = "the user may not see products"
+    NO_READ = "no Read permission"
+    STRANGER = "as if no key was sent"
     UNKNOWN_KEY = "unknown key"
-    WRONG_SECRET = "wrong secret"  # noqa: S105 - not one
+    WRONG_SECRET = "wrong secret"  # noqa: S105 - not a secret
     WRONG_SIGNATURE = "wrong signature"
     WRONG_TIME = "wrong time"
     REFUSED = "refused"
-    """By WordPress, in words that are not known here: another language."""
-    OTHER = "no answer about keys"
+    """By WordPress, with an unknown message: another language."""
+    OTHER = "says nothing about keys"
 
 
 _WORDS = (
@@ -68,7 +68,7 @@ _WORDS = (
 
 
 def meaning(answer: Answer) -> Meaning:
-    """Read what an answer says of the keys; by its words where the code alone does not tell."""
+    """Interpret a response: by its code, or by its message where the code is ambiguous."""
     if answer.rows is not None:
         return Meaning.ACCEPTED
     if answer.status == 403 and answer.code:
@@ -81,150 +81,149 @@ def meaning(answer: Answer) -> Meaning:
 
 
 KNOWN = frozenset({Meaning.ACCEPTED, Meaning.NO_USER, Meaning.NO_READ})
-"""What only a right key with its right secret is answered."""
+"""What only a valid key with its secret gets."""
 
 
-_UNTOLD = frozenset({Meaning.WRONG_SIGNATURE, Meaning.WRONG_TIME, Meaning.REFUSED})
+_AMBIGUOUS = frozenset({Meaning.WRONG_SIGNATURE, Meaning.WRONG_TIME, Meaning.REFUSED})
 _UNDECIDED = {
     Way.BASIC: {Meaning.STRANGER},
     Way.SIGNED: {Meaning.STRANGER},
-    Way.SIGNED_QUERY: _UNTOLD,  # the secret may be wrong, or WordPress sees another address than we do
-    Way.SIGNED_AS_HTTP: {*_UNTOLD, Meaning.STRANGER},
+    Way.SIGNED_QUERY: _AMBIGUOUS,  # the secret is wrong, or WordPress sees another URL than we do
+    Way.SIGNED_AS_HTTP: {*_AMBIGUOUS, Meaning.STRANGER},
     Way.KEYS_IN_QUERY: set[Meaning](),
 }
-"""What leaves open why keys are refused, by the way they were shown."""
+"""The meanings that leave the cause open, by the way the keys were sent."""
 
 
 @dataclass
 class AuthProbe:
-    """The ways that were tried, in order, and what came of each."""
+    """The ways that were tried, in order, with the response to each."""
 
-    asking: ProbeClient
+    client: ProbeClient
     answers: dict[Way, Answer] = field(default_factory=dict)
 
     async def step(self, way: Way) -> Meaning:
-        """Ask for a product in one way; once."""
+        """Request a product in one way, once only."""
         if way not in self.answers:
-            auth = _auth(self.asking, way)
-            self.answers[way] = await self.asking.api("products", {"per_page": 1, "_fields": "id"}, auth=auth)
+            auth = _auth(self.client, way)
+            self.answers[way] = await self.client.api("products", {"per_page": 1, "_fields": "id"}, auth=auth)
         return meaning(self.answers[way])
 
     @property
     def last(self) -> Answer:
-        """The last answer."""
+        """The last response."""
         return list(self.answers.values())[-1]
 
     def found(self) -> str:
-        """Return the ladder as the table shows it."""
-        steps = [f"{way}: {_short(answer)}" for way, answer in self.answers.items()]
-        return "; ".join(steps)
+        """Return all attempts, for the table."""
+        return "; ".join(f"{way}: {_short(answer)}" for way, answer in self.answers.items())
 
 
-async def try_keys(asking: ProbeClient) -> tuple[list[Finding], Answer]:
-    """Try the store's keys as its ``auth`` says, and where they are refused find out why.
+async def try_keys(probe: ProbeClient) -> tuple[list[Finding], Answer]:
+    """Try the store's keys as its ``auth`` says. Where they are refused, find out why.
 
     Returns:
-        The findings about keys and permission, and the last answer.
+        The findings about keys and permission, and the last response.
 
     Raises:
-        WebError: the shop gave no answer.
+        WebError: the shop did not respond.
     """
-    ladder = AuthProbe(asking)
-    configured = _configured(asking)
-    meant = await ladder.step(configured)
+    attempts = AuthProbe(probe)
+    configured = _configured(probe)
+    meant = await attempts.step(configured)
     if meant not in KNOWN:
-        may_be_the_way = meant is Meaning.STRANGER or asking.store.auth != "auto"
-        finding = _diagnosis(ladder, *await _climb(ladder)) if may_be_the_way else _about(ladder, meant)
-        return [finding], ladder.last
+        if meant is Meaning.STRANGER or probe.store.auth != "auto":  # the way may be wrong, not the keys
+            return [_diagnosis(attempts, *await _try_other_ways(attempts))], attempts.last
+        return [_refusal(attempts, meant)], attempts.last
     finding = ok(Tried.KEYS, f"{configured}: accepted")
-    if asking.store.auth != "auto" and await ladder.step(_default(asking)) in KNOWN:
-        advice = f"auth: {asking.store.auth} is not needed: take it out of stores.yaml"
-        finding = warning(Tried.KEYS, f"{configured}: accepted; {_default(asking)}: accepted too", advice)
-    return [finding, _permission(ladder, meant)], ladder.last
+    if probe.store.auth != "auto" and await attempts.step(_default(probe)) in KNOWN:
+        advice = f"auth: {probe.store.auth} is not needed: remove it from stores.yaml"
+        finding = warning(Tried.KEYS, f"{configured}: accepted; {_default(probe)}: also accepted", advice)
+    return [finding, _permission(attempts, meant)], attempts.last
 
 
-def _permission(ladder: AuthProbe, meant: Meaning) -> Finding:
-    answer = ladder.answers[_configured(ladder.asking)]
+def _permission(attempts: AuthProbe, meant: Meaning) -> Finding:
+    answer = attempts.answers[_configured(attempts.client)]
     if meant is Meaning.NO_USER:
-        return failed(Tried.PERMISSION, answer.said, advice_on(answer.reply, store=ladder.asking.store))
+        return failed(Tried.PERMISSION, answer.said, advice_on(answer.reply, store=attempts.client.store))
     if meant is Meaning.NO_READ:
-        return failed(Tried.PERMISSION, answer.said, f"set the key's permission to Read under {_WHERE}")
-    return ok(Tried.PERMISSION, "it reads products")
+        return failed(Tried.PERMISSION, answer.said, f"set the key's permissions to Read under {_WHERE}")
+    return ok(Tried.PERMISSION, "the key can read products")
 
 
-async def _climb(ladder: AuthProbe) -> tuple[Way, Meaning]:
-    """Ask in one way after the other, until one tells; return that one and what it says."""
-    ways = [_default(ladder.asking), Way.SIGNED_QUERY]
-    if _is_https(ladder.asking):
+async def _try_other_ways(attempts: AuthProbe) -> tuple[Way, Meaning]:
+    """Try one way after the other until one gives the cause; return that way and its meaning."""
+    ways = [_default(attempts.client), Way.SIGNED_QUERY]
+    if _is_https(attempts.client):
         ways += [Way.SIGNED_AS_HTTP, Way.KEYS_IN_QUERY]
     for way in ways:
-        meant = await ladder.step(way)
+        meant = await attempts.step(way)
         if meant in KNOWN or meant not in _UNDECIDED[way]:
             break
     return way, meant
 
 
-def _diagnosis(ladder: AuthProbe, way: Way, meant: Meaning) -> Finding:
-    """Say what a refusal means, from the way that told and those before it."""
-    store = ladder.asking.store
-    if meant in KNOWN and way is _default(ladder.asking):
-        advice = f"take auth: {store.auth} out of stores.yaml: the shop wants what is sent without it"
+def _diagnosis(attempts: AuthProbe, way: Way, meant: Meaning) -> Finding:
+    """Explain a refusal by the last way and those before it."""
+    store = attempts.client.store
+    if meant in KNOWN and way is _default(attempts.client):
+        advice = f"remove auth: {store.auth} from stores.yaml: the shop accepts the default"
     elif meant in KNOWN and way is Way.SIGNED_AS_HTTP:
         advice = f"{_UNAWARE}; or set auth: oauth1 for this store"
     elif meant in KNOWN:
-        in_log = ", which puts the keys into the shop's own access log" if _is_https(ladder.asking) else ""
+        in_log = ", which writes the keys into the shop's own access log" if _is_https(attempts.client) else ""
         advice = f"{_DROPPED} (Apache: CGIPassAuth On), or set auth: query for this store{in_log}"
     elif meant is Meaning.STRANGER and way is Way.SIGNED_QUERY:
         advice = _TOO_EARLY
-    elif meant is Meaning.STRANGER and meaning(ladder.answers[Way.SIGNED_AS_HTTP]) is Meaning.STRANGER:
+    elif meant is Meaning.STRANGER and meaning(attempts.answers[Way.SIGNED_AS_HTTP]) is Meaning.STRANGER:
         advice = f"{_UNAWARE}. And {_DROPPED}"
     elif meant is Meaning.STRANGER:
-        return _about(ladder, meaning(ladder.answers[Way.SIGNED_QUERY]))
+        return _refusal(attempts, meaning(attempts.answers[Way.SIGNED_QUERY]))
     else:
-        return _about(ladder, meant)
-    return failed(Tried.KEYS, ladder.found(), advice)
+        return _refusal(attempts, meant)
+    return failed(Tried.KEYS, attempts.found(), advice)
 
 
-def _about(ladder: AuthProbe, meant: Meaning) -> Finding:
+def _refusal(attempts: AuthProbe, meant: Meaning) -> Finding:
     advice = {
-        Meaning.UNKNOWN_KEY: f"the shop does not know this consumer_key: copy it again, or make a new key under {_WHERE}",
-        Meaning.WRONG_SECRET: "the shop knows the key but not this consumer_secret: it is shown only once, so make a new "
-        f"key under {_WHERE} and copy both",
-        Meaning.WRONG_SIGNATURE: "the shop knows the key but the consumer_secret does not fit: make a new key under "
-        f"{_WHERE}, and see that the store's url is the Site Address under Settings > General",
-        Meaning.WRONG_TIME: "set this machine's clock: a signature is good for 15 minutes",
-        Meaning.REFUSED: "check consumer_key and consumer_secret, and that the key's permission is Read",
-    }.get(meant) or advice_on(ladder.last.reply, store=ladder.asking.store)
-    return failed(Tried.KEYS, ladder.found(), advice)
+        Meaning.UNKNOWN_KEY: f"the shop does not know this consumer_key: copy it again, or create a new key under {_WHERE}",
+        Meaning.WRONG_SECRET: "the consumer_secret does not belong to this consumer_key: the shop shows a secret only "
+        f"once, so create a new key under {_WHERE} and copy both",
+        Meaning.WRONG_SIGNATURE: "the shop knows the consumer_key but refuses the signature: create a new key under "
+        f"{_WHERE}, and check that the store's url is the Site Address under Settings > General",
+        Meaning.WRONG_TIME: "correct this machine's clock: a signature is valid for 15 minutes",
+        Meaning.REFUSED: "check consumer_key and consumer_secret, and that the key has Read permission",
+    }.get(meant) or advice_on(attempts.last.reply, store=attempts.client.store)
+    return failed(Tried.KEYS, attempts.found(), advice)
 
 
 def _short(answer: Answer) -> str:
-    """Return what an answer says of keys, with WordPress's own words where ours are not enough."""
+    """Return the meaning of a response; where it is unknown, WordPress's own message."""
     meant = meaning(answer)
     if meant is Meaning.OTHER or meant is Meaning.REFUSED:
         return answer.said
     return meant if meant is Meaning.ACCEPTED else f"{answer.status}, {meant}"
 
 
-def _configured(asking: ProbeClient) -> Way:
-    if asking.store.auth == "query":
-        return Way.KEYS_IN_QUERY if _is_https(asking) else Way.SIGNED_QUERY
-    if asking.store.auth == "oauth1" and _is_https(asking):
+def _configured(probe: ProbeClient) -> Way:
+    if probe.store.auth == "query":
+        return Way.KEYS_IN_QUERY if _is_https(probe) else Way.SIGNED_QUERY
+    if probe.store.auth == "oauth1" and _is_https(probe):
         return Way.SIGNED_AS_HTTP
-    return _default(asking)
+    return _default(probe)
 
 
-def _default(asking: ProbeClient) -> Way:
-    return Way.BASIC if _is_https(asking) else Way.SIGNED
+def _default(probe: ProbeClient) -> Way:
+    return Way.BASIC if _is_https(probe) else Way.SIGNED
 
 
-def _auth(asking: ProbeClient, way: Way) -> httpx.Auth:
-    store = asking.store
+def _auth(probe: ProbeClient, way: Way) -> httpx.Auth:
+    store = probe.store
     if way is Way.SIGNED_QUERY:
         return OAuth1(store.consumer_key, store.consumer_secret, in_query=True)
     auth = {Way.KEYS_IN_QUERY: "query", Way.SIGNED_AS_HTTP: "oauth1"}.get(way, "auto")
     return authentication(store.model_copy(update={"auth": auth}))
 
 
-def _is_https(asking: ProbeClient) -> bool:
-    return asking.store.url.lower().startswith("https://")
+def _is_https(probe: ProbeClient) -> bool:
+    return probe.store.url.lower().startswith("https://")

@@ -1,9 +1,8 @@
-"""One question at a time to a store's shop, whatever it answers."""
+"""Sends single requests to a store's shop, and accepts any response."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ import httpx
 
 from fashion_pipeline.errors import WebError
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.answers import clean, error_code, read_json, said
+from fashion_pipeline.shop.answers import clean, describe, error_code, read_json
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import read_total
 from fashion_pipeline.stores import Store
@@ -23,21 +22,20 @@ from fashion_pipeline.web.guard import printable
 
 MAX_BYTES = 64 * 1024 * 1024
 
-_ADVICE = re.compile(r"; [^()]*?(?= \(|$)")
-
 Params = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of any status.
+    """A response of any status.
 
     Attributes:
-        value: its body as JSON; None where it is none.
+        reply: the response itself.
+        value: its body as JSON; None where it is not JSON.
         code: WordPress's error code, or ``""``.
-        said: status, code and words, for a message; holds no key.
-        seconds: that it took.
-        asked_at: this machine's clock half-way between question and answer.
+        said: status, code and message, for people; contains no key.
+        seconds: how long the request took.
+        asked_at: this machine's clock half-way between request and response.
     """
 
     reply: Reply
@@ -54,7 +52,7 @@ class Answer:
 
     @property
     def rows(self) -> list[dict[str, Any]] | None:
-        """The products of a listing; None where the answer is no listing."""
+        """The products of a listing; None where the response is not a listing."""
         rows = self.value if self.status == 200 and isinstance(self.value, list) else None
         return rows if rows is not None and all(isinstance(row, dict) for row in rows) else None
 
@@ -65,15 +63,21 @@ class Answer:
 
     @property
     def kind(self) -> str:
-        """What the body says it is."""
+        """The content type."""
         return printable(self.reply.headers.get("content-type", "").split(";")[0]) or "no content type"
 
 
 class ProbeClient:
-    """Asks one store's shop; every question once, and not longer than the deadline.
+    """Sends requests to one store's shop, without retries.
 
-    Every method raises:
-        WebError: there was no answer.
+    Args:
+        store: whose shop it is.
+        web: sends the requests.
+        clock: this machine's.
+        deadline_s: of each request.
+
+    Every method that sends a request raises:
+        WebError: there was no response.
     """
 
     def __init__(self, store: Store, web: Web, *, clock: Clock, deadline_s: float) -> None:
@@ -84,16 +88,16 @@ class ProbeClient:
         self._limits = Limits(max_bytes=MAX_BYTES, deadline_s=deadline_s, attempts=1)
 
     async def api(self, path: str, params: Params | None = None, *, auth: httpx.Auth | None = None) -> Answer:
-        """Ask below ``/wp-json/wc/v3/``, with the store's keys, or as ``auth`` says."""
+        """Request a path below ``/wp-json/wc/v3/``, with the store's keys or with ``auth``."""
         return await self.get(f"{self.store.url}/wp-json/wc/v3/{path}", params, auth=auth or self.auth)
 
     async def products(self, **params: str | int) -> Answer:
-        """Ask for a listing of products; ``fields`` is ``_fields``."""
+        """Request a listing of products; ``fields`` is ``_fields``."""
         fields = params.pop("fields", "id")
         return await self.api("products", {**params, "_fields": fields})
 
     async def get(self, url: str, params: Params | None = None, *, auth: httpx.Auth | None = None) -> Answer:
-        """Ask for an address; without ``auth`` as a stranger."""
+        """Request a URL; without ``auth``, no keys are sent."""
         loop = asyncio.get_running_loop()
         began_at, began = self._clock.now(), loop.time()
         query = f"?{urlencode(params, quote_via=quote)}" if params else ""
@@ -107,7 +111,7 @@ class ProbeClient:
             reply=reply,
             value=value,
             code=error_code(reply),
-            said=said(reply, store=self.store),
+            said=describe(reply, store=self.store),
             seconds=seconds,
             asked_at=began_at + timedelta(seconds=seconds / 2),
         )
@@ -117,7 +121,6 @@ class ProbeClient:
         return self._clock.now()
 
     def why(self, error: WebError) -> str:
-        """Say why there was no answer: the error's words without the address, and without its advice."""
+        """Return why there was no response: the error's message without its URL and advice."""
         host = httpx.URL(self.store.url).host
-        text = clean(str(error), self.store).replace(f"{error.url}: ", "").replace(error.url, host)
-        return _ADVICE.sub("", text)
+        return clean(error.message, self.store).replace(f"{error.url}: ", "").replace(error.url, host)

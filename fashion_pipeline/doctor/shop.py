@@ -1,8 +1,8 @@
-"""The examination of one shop, step by step; what rests on something that failed is not tried."""
+"""Examines one shop, step by step. A check that depends on a failed one is not tried."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from fashion_pipeline.doctor.abilities import abilities, clock
 from fashion_pipeline.doctor.findings import Finding, Tried, Verdict, failed
@@ -12,39 +12,40 @@ from fashion_pipeline.doctor.products import Sample, take_sample
 from fashion_pipeline.doctor.reach import reach
 from fashion_pipeline.errors import WebError
 
-_NO_ANSWER = "see that the shop is up, and not too slow"
+NO_RESPONSE = "check that the shop is up and responds in time"
 
 
-async def examine(asking: ProbeClient, *, sample_size: int) -> AsyncIterator[Finding | Sample]:
-    """Yield a finding as soon as there is one; at the end products for a look at their pictures.
-
-    At most 25 requests, all of them GET.
+async def examine_shop(probe: ProbeClient, *, sample_size: int, report: Callable[[Finding], None]) -> Sample | None:
+    """Examine a shop with at most 25 requests, all of them GET.
 
     Args:
-        asking: the shop.
-        sample_size: products in the sample.
+        probe: sends the requests.
+        sample_size: products in the sample; 0 for none.
+        report: called with each finding as soon as it is known.
+
+    Returns:
+        Products whose images can be inspected; None if the examination ended before.
     """
-    async for finding in reach(asking):
-        yield finding
+    async for finding in reach(probe):
+        report(finding)
         if finding.verdict is Verdict.FAILED:
-            return
+            return None
     try:
-        findings, answer = await try_keys(asking)
+        about_keys, answer = await try_keys(probe)
     except WebError as error:
-        yield failed(Tried.KEYS, asking.why(error), _NO_ANSWER)
-        return
-    for finding in findings:
-        yield finding
-    yield clock(asking, answer)
-    if any(finding.verdict is Verdict.FAILED for finding in findings):
-        return
-    async for finding in abilities(asking):
-        yield finding
+        report(failed(Tried.KEYS, probe.why(error), NO_RESPONSE))
+        return None
+    for finding in (*about_keys, clock(probe, answer)):
+        report(finding)
+    if any(finding.verdict is Verdict.FAILED for finding in about_keys):
+        return None
+    async for finding in abilities(probe):
+        report(finding)
     try:
-        findings, sample = await take_sample(asking, sample_size)
+        about_products, sample = await take_sample(probe, sample_size)
     except WebError as error:
-        yield failed(Tried.SPEED, f"a page of products: {asking.why(error)}", _NO_ANSWER)
-        return
-    for finding in findings:
-        yield finding
-    yield sample
+        report(failed(Tried.SPEED, f"a page of products: {probe.why(error)}", NO_RESPONSE))
+        return None
+    for finding in about_products:
+        report(finding)
+    return sample

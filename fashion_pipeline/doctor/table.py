@@ -1,4 +1,4 @@
-"""An examination as a table: with colours, and wrapped, on a terminal; a line for each thing elsewhere."""
+"""Prints an examination as a table: colored and wrapped on a terminal, one line per finding elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from fashion_pipeline.doctor.examine import Examined
+from fashion_pipeline.doctor.examine import Examination
 from fashion_pipeline.doctor.findings import Finding, Tried, Verdict
 
 _STYLES = {
@@ -20,25 +20,25 @@ _VERDICTS = max(map(len, Verdict))
 _LABELS = max(len(tried.label) for tried in Tried)
 
 
-def show(examined: Examined, *, is_last: bool) -> None:
-    """Print one store's table and its sentence of advice, to standard output."""
+def show(examination: Examination, *, is_last: bool) -> None:
+    """Print one store's table and its advice to standard output."""
     if sys.stdout.isatty():
-        _show_on_terminal(examined)
+        _show_on_terminal(examination)
     else:
-        click.echo("\n".join(lines(examined)))
+        click.echo("\n".join(lines(examination)))
     if not is_last:
         click.echo()
 
 
-def lines(examined: Examined) -> Iterator[str]:
-    """Yield the table as plain lines, none of them wrapped."""
-    yield _title(examined)
-    for verdict, label, found in _rows(examined.findings):
+def lines(examination: Examination) -> Iterator[str]:
+    """Yield the table as plain lines, not wrapped."""
+    yield _title(examination)
+    for verdict, label, found in _rows(examination.findings):
         yield f"  {verdict:<{_VERDICTS}}  {label:<{_LABELS}}  {found}".rstrip()
-    yield f"  {examined.advice}"
+    yield f"  {examination.advice}"
 
 
-def _show_on_terminal(examined: Examined) -> None:
+def _show_on_terminal(examination: Examination) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -48,26 +48,28 @@ def _show_on_terminal(examined: Examined) -> None:
     table.add_column(width=_VERDICTS, no_wrap=True)
     table.add_column(min_width=_LABELS, no_wrap=True)
     table.add_column(overflow="fold")
-    for verdict, label, found in _rows(examined.findings):
+    for verdict, label, found in _rows(examination.findings):
         faint = "dim" if verdict is Verdict.NOT_TRIED else ""
         table.add_row("", Text(verdict, _STYLES[verdict]), Text(label, faint), Text(found, faint))
     console = Console(highlight=False)
-    console.print(Text(_title(examined), "bold"))
+    console.print(Text(_title(examination), "bold"))
     console.print(table)
-    console.print(Text(examined.advice, _STYLES[examined.verdict] if examined.verdict is not Verdict.OK else ""))
+    console.print(
+        Text(examination.advice, _STYLES[examination.verdict] if examination.verdict is not Verdict.OK else "")
+    )
 
 
-def _title(examined: Examined) -> str:
-    paused = ", paused" if examined.store.paused else ""
-    return f"{examined.store.id}  {examined.store.url}  ({examined.seconds:.1f} s{paused})"
+def _title(examination: Examination) -> str:
+    paused = ", paused" if examination.store.paused else ""
+    return f"{examination.store.id}  {examination.store.url}  ({examination.seconds:.1f} s{paused})"
 
 
 def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Verdict, str, str]]:
-    """Yield the table's rows; what was not tried comes last, one row for each reason."""
+    """Yield the table's rows; the checks that were not made come last, one row for each reason."""
     for finding in findings:
         if finding.verdict is not Verdict.NOT_TRIED:
             yield finding.verdict, finding.tried.label, finding.found
-    left = [finding for finding in findings if finding.verdict is Verdict.NOT_TRIED]
-    for why in dict.fromkeys(finding.found for finding in left):
-        labels = ", ".join(finding.tried.label for finding in left if finding.found == why)
+    not_made = [finding for finding in findings if finding.verdict is Verdict.NOT_TRIED]
+    for why in dict.fromkeys(finding.found for finding in not_made):
+        labels = ", ".join(finding.tried.label for finding in not_made if finding.found == why)
         yield Verdict.NOT_TRIED, "", f"{labels}: {why}"

@@ -1,6 +1,6 @@
 """The model shops over HTTP: many under one origin, each below ``/<store-id>``.
 
-A shop answers below ``wp-json`` and to ``?rest_route=`` (see ``rest``), and serves its pictures below
+A shop answers below ``wp-json`` and to ``?rest_route=`` (see ``rest``), and serves its images below
 ``wp-content/uploads``, with validators and conditional GET.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.applications import Starlette
@@ -16,26 +17,30 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fashion_pipeline.model_shop.control import control
+from fashion_pipeline.model_shop.middleware import Change
 from fashion_pipeline.model_shop.rest import RestRequest
-from fashion_pipeline.model_shop.shop import Asked, Change, ModelShop
+from fashion_pipeline.model_shop.shop import Asked, ModelShop
+
+if TYPE_CHECKING:
+    from fashion_pipeline.model_shop.middleware import Handler
 
 _NOT_FOUND_PAGE = "<!DOCTYPE html>\n<html><head><title>Page not found</title></head><body>404</body></html>\n"
 
 
-def app(shops: Mapping[str, ModelShop], *, control_token: str | None = None) -> Starlette:
-    """Serve the shops by id; with a token, also ``POST /<store-id>/_control`` (see ``control``)."""
+def app(shops: Mapping[str, ModelShop], *, handler: Handler | None = None) -> Starlette:
+    """Serve the shops by id; ``handler`` sees each request first."""
 
     async def endpoint(request: Request) -> Response:
         shop = shops.get(request.path_params["store"])
         if shop is None:
             return _page_not_found()
-        if control_token and request.url.path == f"/{shop.id}/_control":
-            return await control(shop, request, control_token)
+        handled = await handler(shop, request) if handler else None
+        if handled is not None:
+            return handled
         if shop.latency_s:
             await anyio.sleep(shop.latency_s)
-        said = shop.fault(request) if shop.fault else None
-        change = said if isinstance(said, Change) else Change(instead=said)
+        result = shop.fault(request) if shop.fault else None
+        change = result if isinstance(result, Change) else Change(instead=result)
         response = change.instead or await _answer(shop, change.request or request)
         response.headers.setdefault("date", format_datetime(shop.clock.now(), usegmt=True))
         response = change.apply(response)

@@ -1,4 +1,4 @@
-"""A picture of the model shop's media library as WooCommerce spells it, with the smaller ones WordPress makes of it.
+"""An image of the model shop's media library as WooCommerce writes it, with the smaller sizes that WordPress makes.
 
 The sizes are WordPress's and WooCommerce's own, in the order in which they are made. ``srcset`` has
 those of the original's shape, one of each width; of a GIF, which would stand still, none.
@@ -30,7 +30,7 @@ _THUMBNAIL = 300
 
 
 def image_payload(shop: ModelShop, attachment: Attachment) -> dict[str, Any]:
-    """Spell a picture out as it stands in a product's ``images``."""
+    """Return an image as it appears in a product's ``images``."""
     width, height = attachment.size
     stem, dot, extension = attachment.url.rpartition(".")
     stem = re.sub(r"-(?:scaled|rotated)$", "", stem)
@@ -56,7 +56,7 @@ def image_payload(shop: ModelShop, attachment: Attachment) -> dict[str, Any]:
 
 
 def _smaller(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Yield the sizes that are made of a picture and have its shape."""
+    """Yield the sizes that WordPress makes of an image with its aspect ratio."""
     for most_wide, most_high, is_cut in _SIZES:
         scale = min(most_wide / width, most_high / height)
         if scale < 1 and (not is_cut or width == height):

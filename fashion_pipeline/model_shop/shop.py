@@ -1,4 +1,4 @@
-"""The state of a model WooCommerce shop: its products, pictures, keys, settings and clock.
+"""The state of a model WooCommerce shop: its products, images, keys, settings and clock.
 
 What changes ``date_modified_gmt`` here, and what does not, was measured on WooCommerce 11.0.1: a
 save, trash and untrash do; post meta, an attachment, a renamed category, the currency and the
@@ -20,33 +20,10 @@ from zoneinfo import ZoneInfo
 from fashion_pipeline.model_shop.variations import touch
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.responses import Response
-
-    Fault = Callable[[Request], "Response | Change | None"]
-    """Answers in the shop's place, changes question or answer, or (None) keeps out of it; see ``faults``."""
+    from fashion_pipeline.model_shop.middleware import Fault
 
 VIEW_PRODUCTS, VIEW_SETTINGS = "products", "settings"
 EVERYTHING = frozenset({VIEW_PRODUCTS, VIEW_SETTINGS})
-
-
-def _as_it_is(response: Response) -> Response:
-    return response
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a fault does to one exchange.
-
-    Attributes:
-        request: what the shop sees in place of what was asked; None: just that.
-        instead: the answer in place of the shop's own, which then is not asked; None: the shop's.
-        apply: changes the answer, which is complete but for being sent.
-    """
-
-    request: Request | None = None
-    instead: Response | None = None
-    apply: Callable[[Response], Response] = _as_it_is
 
 
 class ShopClock:
@@ -93,7 +70,7 @@ class Upload:
 
 @dataclass(slots=True)
 class Attachment:
-    """A picture as the shop's media library knows it; the file itself may be missing or elsewhere.
+    """An image in the shop's media library; the file itself may be missing or on another host.
 
     ``title`` is its name there, by default that of the file.
     """
@@ -131,7 +108,7 @@ class ModelProduct:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request the shop received."""
+    """A request that the shop received."""
 
     method: str
     path: str
@@ -141,16 +118,16 @@ class Asked:
 
 @dataclass
 class ModelShop:
-    """One shop. Every method is what a shopkeeper, a plugin or WordPress's cron would do.
+    """One shop. The methods do what a shopkeeper, a plugin or WordPress's cron does.
 
     Attributes:
         id: first segment of the path.
-        origin: scheme, host and port under which the shop believes to live.
+        origin: scheme, host and port that the shop uses in its own URLs.
         zone: the site's time zone; naive dates in queries are read in it.
-        hidden: ids of products that the key may not see one by one: left out of every page, and counted.
-        fault: what goes wrong; see ``Fault``.
+        hidden: ids of products that the key may not see: omitted from every page, but counted.
+        fault: changes exchanges in tests; see ``middleware``.
         latency_s: seconds every answer waits.
-        asked: the last requests, oldest first.
+        asked: the latest requests, oldest first.
     """
 
     id: str
@@ -192,7 +169,7 @@ class ModelShop:
         """Add a product and return its id.
 
         Args:
-            images: addresses of its pictures, the first one is the primary; see ``upload``.
+            images: URLs of its images, the first one is the primary; see ``upload``.
             created: its creation, default now; of a scheduled product the moment of publication.
             modified: default ``created``.
             undated: all dates null, as of a draft made in wp-admin.
@@ -246,7 +223,7 @@ class ModelShop:
         self.edit(product_id, status=self.products[product_id].before_trash)
 
     def force_delete(self, product_id: int) -> None:
-        """Delete a product for ever, and its variations: its id answers 404, and nothing else tells."""
+        """Delete a product for ever, and its variations: its id answers 404, and nothing else shows it."""
         with self.lock:
             del self.products[product_id]
             for variation in [each for each in self.variations.values() if each.parent_id == product_id]:
@@ -255,7 +232,7 @@ class ModelShop:
     def add_variation(
         self, parent_id: int, *, image: str | None = None, created: datetime | None = None, **fields: Any
     ) -> int:
-        """Add a variation to a product, with its own picture or without, and return its id.
+        """Add a variation to a product, with or without an image of its own, and return its id.
 
         The parent's modified date becomes ``created``, by default now.
         """
@@ -320,7 +297,7 @@ class ModelShop:
             return url
 
     def set_image(self, url: str, content: bytes | Callable[[], bytes], *, shop_knows: bool = False) -> None:
-        """Replace a picture in place, under the same address.
+        """Replace an image in place, under the same URL.
 
         With ``shop_knows`` (a media plugin) the attachment's date moves too; without (FTP) only
         the file's own validators do. The product's date never moves.
@@ -333,7 +310,7 @@ class ModelShop:
                 self.attachments[self._by_url[url]].modified = now
 
     def forget_image(self, url: str) -> None:
-        """Delete a picture's file and keep its place in the shop: its address answers 404."""
+        """Delete an image's file but not its entry in the shop: its URL answers 404."""
         with self.lock:
             del self.uploads[url.partition("/wp-content/uploads/")[2]]
 

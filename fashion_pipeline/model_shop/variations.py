@@ -8,7 +8,7 @@ data store) and holds in the recordings:
   any is, else ``outofstock``; a parent that manages stock itself has its own, and so have those
   of its variations that manage none;
 - ``variations`` lists published and private ones by menu order and id;
-- a variation without a picture shows the parent's first.
+- a variation without an image shows the parent's first.
 
 A variation that is added, saved or deleted moves the parent's modified date.
 """
@@ -91,7 +91,7 @@ def prices_of(variations: list[ModelProduct]) -> list[str]:
 
 
 def picture_of(shop: ModelShop, variation: ModelProduct) -> list[int]:
-    """Return a variation's picture, as a list of none or one: its own, or the parent's first."""
+    """Return a variation's image, as a list of none or one: its own, or the parent's first."""
     return variation.attachments or shop.products[variation.parent_id].attachments[:1]
 
 

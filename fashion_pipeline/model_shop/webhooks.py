@@ -2,7 +2,7 @@
 
 A delivery holds the product as it is when it is sent, not as it was at the event; two events
 before that are one delivery, and none is repeated. A trashed product is ``product.deleted``, with
-nothing but its id; one that is deleted for ever is told of by nothing at all.
+nothing but its id; no webhook announces one that is deleted for ever.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def _payload(shop: ModelShop, product_id: int) -> dict[str, Any]:
 
 def _delivery_id(shop: ModelShop, webhook: Webhook) -> str:
     """Hash webhook and second, as WooCommerce does: deliveries of one second share their id."""
-    told = f"{shop.url} {webhook.id} {shop.clock.now().timestamp():.0f}"
-    return hashlib.md5(told.encode(), usedforsecurity=False).hexdigest()
+    parts = f"{shop.url} {webhook.id} {shop.clock.now().timestamp():.0f}"
+    return hashlib.md5(parts.encode(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""What a shop's answers say: JSON under dirt, and refusals with advice for the shop's owner."""
+"""Reads a shop's responses: JSON despite stray output, and errors with advice for the shop's owner."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from fashion_pipeline.web.guard import printable, redact
 from fashion_pipeline.web.replies import retry_after_s
 
 INVALID_ID = "woocommerce_rest_product_invalid_id"
-"""WooCommerce's own word that it has no product of an id; any other 404 proves nothing."""
+"""WooCommerce's error code for an unknown product id; any other 404 proves nothing."""
 
-_INTERFERENCE = "a cache, a firewall or a plugin answers in WooCommerce's place: exempt /wp-json/ from it"
+_INTERFERENCE = "a cache, a firewall or a plugin answers in place of WooCommerce: exempt /wp-json/ from it"
 
 _START = re.compile(r"[\[{]")
 _END = re.compile(r"\s*(?:<|\Z)")
@@ -42,25 +42,25 @@ _HEAD_BYTES = 4096
 _LONGEST_TITLE = 80
 
 _WHAT_TO_CHECK = {
-    Reason.UNREACHABLE: "; check that the shop is up",
-    Reason.TOO_SLOW: "; ask whoever hosts the shop why it is slow",
-    Reason.TRUNCATED: "; if that lasts, ask whoever hosts the shop what cuts its answers off",
-    Reason.UNRESOLVABLE: "; the store's url stands in stores.yaml",
+    Reason.UNREACHABLE: "check that the shop is up",
+    Reason.TOO_SLOW: "ask whoever hosts the shop why it is slow",
+    Reason.TRUNCATED: "if that lasts, ask whoever hosts the shop what cuts its responses off",
+    Reason.UNRESOLVABLE: "check the store's url in stores.yaml",
 }
 
 
 def read_json(body: bytes) -> Any:
-    """Read a body as JSON, behind a byte order mark and what PHP printed before or after it.
+    """Parse a body as JSON, ignoring a byte order mark and what PHP printed before or after it.
 
     Raises:
-        ValueError: there is no JSON in it.
+        ValueError: it contains no JSON.
     """
     text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         problem = error
-    if _DOCUMENT.match(text):  # a page may carry JSON in its scripts
+    if _DOCUMENT.match(text):  # a page may contain JSON in its scripts
         msg = f"no JSON but an HTML page of {len(body):,} bytes"
         raise ValueError(msg)
     found = max(_candidates(text), key=lambda candidate: candidate[0], default=None)
@@ -71,10 +71,10 @@ def read_json(body: bytes) -> Any:
 
 
 def _candidates(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield what can be read as JSON in a text, with its length.
+    """Yield each JSON value in a text, with its length.
 
-    A notice may hold brackets itself ("Undefined array key [0] in …"): what counts ends the text,
-    or a further notice, which begins with a tag, follows it.
+    A notice may contain brackets itself ("Undefined array key [0] in …"). So a value counts only at
+    the end of the text, or before another notice, which begins with a tag.
     """
     decoder, end = json.JSONDecoder(), 0
     for _, start in zip(range(_MOST_STARTS), _START.finditer(text), strict=False):
@@ -88,7 +88,7 @@ def _candidates(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def read_date(reply: Reply) -> datetime | None:
-    """Return the shop's clock, in UTC; None without a Date header that can be read."""
+    """Return the shop's clock, in UTC; None without a valid Date header."""
     try:
         date = parsedate_to_datetime(reply.headers.get("date", ""))
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
@@ -97,12 +97,12 @@ def read_date(reply: Reply) -> datetime | None:
 
 
 def error_code(reply: Reply) -> str:
-    """Return the code of a WordPress error body, ``""`` where the body is none."""
+    """Return the code of a WordPress error body; ``""`` for any other body."""
     return _error(reply)[0]
 
 
-def said(reply: Reply, *, store: Store) -> str:
-    """Return what an answer other than 200 says, for a message: its status, and WordPress's words or a page's title."""
+def describe(reply: Reply, *, store: Store) -> str:
+    """Describe a response other than 200, for a message: its status, and WordPress's error or the page's title."""
     code, words = _error(reply)
     if not code:
         title = printable(clean(_title(reply), store))
@@ -111,33 +111,33 @@ def said(reply: Reply, *, store: Store) -> str:
 
 
 def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
-    """Return the error that an answer other than 200 stands for, with what to do about it.
+    """Return the error for a response other than 200, with advice.
 
     Args:
         reply: its status is not 200.
         store: named in the message.
         path: below ``/wp-json/wc/v3/``, without a query.
     """
-    kind, advice = _understood(reply, store)
-    error = kind(f"{asked(store, path)} answered {said(reply, store=store)}; {advice}")
-    error.retry_after_s = _wish_s(reply)
+    kind, advice = _classify(reply, store)
+    error = kind(f"{asked(store, path)} answered {describe(reply, store=store)}", store_id=store.id, advice=advice)
+    error.retry_after_s = _retry_after_s(reply)
     return error
 
 
 def advice_on(reply: Reply, *, store: Store) -> str:
-    """Return what to do about an answer that is not what was asked for, whatever its status."""
-    return _INTERFERENCE if reply.status == 200 else _understood(reply, store)[1]
+    """Return the advice for an unexpected response, whatever its status."""
+    return _INTERFERENCE if reply.status == 200 else _classify(reply, store)[1]
 
 
-def _understood(reply: Reply, store: Store) -> tuple[type[ShopError], str]:
-    """Return the kind of error that an answer other than 200 is, and what to do about it."""
+def _classify(reply: Reply, store: Store) -> tuple[type[ShopError], str]:
+    """Return the error class for a response other than 200, and the advice."""
     status, code = reply.status, error_code(reply)
     if 300 <= status < 400:
         return ShopProtocolError, about_redirect(reply, store=store)
     if status in {401, 403}:
         return ShopAuthError, _about_keys(reply, code, store)
     if status == 429 or status >= 500 or status in {408, 425}:
-        return ShopUnavailable, f"{_about_trouble(reply)}: it is tried again later"
+        return ShopUnavailable, f"{_about_outage(reply)}; it is retried later"
     if status == 404:
         advice = (
             "WooCommerce is not active there: activate the plugin"
@@ -148,36 +148,43 @@ def _understood(reply: Reply, store: Store) -> tuple[type[ShopError], str]:
         return ShopProtocolError, advice
     if code == "rest_invalid_param":
         return ShopProtocolError, "its WooCommerce is too old: version 5.8 or newer is needed"
-    return ShopProtocolError, "open the address in a browser to see what answers there"
+    return ShopProtocolError, "open this URL in a browser to see what answers there"
 
 
 def broken(error: WebError, *, store: Store) -> ShopError:
-    """Return the store's error for an exchange that brought no answer; ``error`` names the address."""
+    """Return the shop's error for a request without a response; ``error`` names the URL."""
     if error.reason is Reason.BLOCKED_ADDRESS:
         host = httpx.URL(store.url).host
         return ShopError(
-            f"store {store.id}: {error.url} leads to an address that is not public; correct the store's url in "
-            f"stores.yaml, or, for a test shop, list {host!r} under its allow_private_hosts there"
+            f"{error.url} leads to an address that is not public",
+            store_id=store.id,
+            advice="correct the store's url in stores.yaml, or, for a test shop, "
+            f"list {host!r} under its allow_private_hosts there",
         )
-    told = f"store {store.id}: {clean(str(error), store)}"
+    kind: type[ShopError] = ShopError
+    advice = error.advice
     if isinstance(error, HostUnavailable):
-        return ShopUnavailable(f"{told}{_WHAT_TO_CHECK.get(error.reason, '')}")
-    return ShopProtocolError(told) if isinstance(error, BadReply) else ShopError(told)
+        kind = ShopUnavailable
+        advice = "; ".join(filter(None, [advice, _WHAT_TO_CHECK.get(error.reason)]))
+    elif isinstance(error, BadReply):
+        kind = ShopProtocolError
+    return kind(clean(error.message, store), store_id=store.id, advice=clean(advice, store))
 
 
 def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> ShopProtocolError:
-    """Return the error for a 200 that holds no JSON."""
+    """Return the error for a 200 without JSON."""
     kind = printable(reply.headers.get("content-type", "unknown type").split(";")[0])
-    return ShopProtocolError(f"{asked(store, path)} answered 200 with {kind} and {problem}; {_INTERFERENCE}")
+    msg = f"{asked(store, path)} answered 200 with {kind} and {problem}"
+    return ShopProtocolError(msg, store_id=store.id, advice=_INTERFERENCE)
 
 
 def asked(store: Store, path: str) -> str:
-    """Return the beginning of a message: which store was asked for what; ``path`` is below ``/wp-json/wc/v3/``."""
-    return f"store {store.id}: GET {store.url}/wp-json/wc/v3/{path}"
+    """Return the beginning of a message: the request; ``path`` is below ``/wp-json/wc/v3/``."""
+    return f"GET {store.url}/wp-json/wc/v3/{path}"
 
 
-def _wish_s(reply: Reply) -> float | None:
-    """Return how many seconds a shop asks to be left alone, by its own clock; None where it does not tell both."""
+def _retry_after_s(reply: Reply) -> float | None:
+    """Return Retry-After in seconds, by the shop's own clock; None without Retry-After or Date."""
     date = read_date(reply)
     return None if date is None else retry_after_s(reply.headers.get("retry-after"), now=date)
 
@@ -193,56 +200,56 @@ def _error(reply: Reply) -> tuple[str, str]:
 
 
 def _title(reply: Reply) -> str:
-    """Return the title of a page; ``""`` where the body is none."""
+    """Return the title of an HTML page; ``""`` for any other body."""
     found = _TITLE.search(reply.body[:_HEAD_BYTES].decode("utf-8", "replace"))
     return html.unescape(found[1]).strip()[:_LONGEST_TITLE] if found else ""
 
 
-def _about_trouble(reply: Reply) -> str:
-    """Say why a shop that is there cannot be read now, and what may be done about it."""
+def _about_outage(reply: Reply) -> str:
+    """Explain why an existing shop cannot be read now, and what may help."""
     wait = reply.headers.get("retry-after", "")[:20]
     pause = f" (it asks to wait {wait} s)" if wait.isdecimal() else ""
     if reply.status == 429:
-        return f"its host limits how often it may be asked{pause}; a lower FASHION_CONNECTIONS_PER_HOST may help"
+        return f"its host limits the rate of requests{pause}; a lower FASHION_CONNECTIONS_PER_HOST may help"
     if reply.status == 500:
-        return "the shop's own software fails: its owner finds the cause in the log of PHP, or of the database"
+        return "the shop's own software fails: its owner finds the cause in the logs of PHP and of the database"
     if reply.status == 503 or reply.status < 500:
         return f"the shop is busy or in maintenance{pause}"
-    return "the server in front of the shop had no answer from it: tell the shop's owner if that lasts"
+    return "the server in front of the shop got no response from it: if that lasts, inform the shop's owner"
 
 
 def _about_keys(reply: Reply, code: str, store: Store) -> str:
     if not code:
         return (
-            "a firewall in front of the shop refuses us: let the User-Agent beginning with fashion-pipeline "
-            "reach /wp-json/wc/v3/"
+            "a firewall in front of the shop blocks us: allow the User-Agent that begins with fashion-pipeline "
+            "on /wp-json/wc/v3/"
         )
     if reply.status == 403:
-        return "the key's user may not see products: make a key for an administrator or shop manager"
+        return "the key's user may not see products: create a key for an administrator or a shop manager"
     if code != "woocommerce_rest_cannot_view":
-        return "check consumer_key and consumer_secret; the key needs the permission Read"
+        return "check consumer_key and consumer_secret; the key needs Read permission"
     if store.url.lower().startswith("https://"):
         return (
-            "either the key is unknown to the shop, or the server drops the Authorization header, or WordPress "
-            "does not know that it is behind https, or its permalinks are set to Plain: "
-            f"fashion-pipeline doctor {store.id} finds out which"
+            "the key is unknown to the shop, or its server drops the Authorization header, or WordPress does not "
+            "know that it is served over https, or its permalinks are set to Plain: "
+            f"run fashion-pipeline doctor {store.id} to find out which"
         )
-    return "the shop did not accept the signature of a plain http request: use its https address if it has one"
+    return "the shop did not accept the signed http request: use its https address if it has one"
 
 
 def about_redirect(reply: Reply, *, store: Store) -> str:
-    """Name where a redirect leads, without its query, and what to do about it."""
+    """Name the target of a redirect, without its query, and what to do about it."""
     target = clean(redact(reply.headers.get("location", "")), store)
     base, below, _ = target.partition("/wp-json")
     if "://" in base and below and base.rstrip("/") != store.url:
         return f"it redirects to {base.rstrip('/')}: set the store's url in stores.yaml to that"
     if below:
         return "its permalinks are set to Plain: choose another structure under Settings > Permalinks"
-    return f"it redirects to {target or 'nowhere'}, which is no shop's API: exempt /wp-json/ from what redirects there"
+    return f"it redirects to {target or 'nowhere'}, which is not a shop's API: exempt /wp-json/ from that redirect"
 
 
 def clean(text: str, store: Store) -> str:
-    """Blank the keys, should a shop ever repeat them in a message."""
+    """Blank the keys, in case a shop repeats them in a message."""
     for secret in (store.consumer_key, store.consumer_secret):
         if secret.get_secret_value():
             text = text.replace(secret.get_secret_value(), "***")

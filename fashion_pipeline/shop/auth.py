@@ -1,7 +1,7 @@
-"""How a request proves that it holds a store's keys.
+"""How requests authenticate with a store's keys.
 
-The keys travel in the Authorization header, unless the store's ``auth`` says that its shop needs
-something else: in no other case do they stand in a URL.
+The keys are sent in the Authorization header. They are in a URL only if the store's ``auth`` says
+that its shop needs that.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pydantic import SecretStr
 
 from fashion_pipeline.stores import Store
 
-# At DEBUG the one writes the key, the other whole headers: Link repeats both keys where they stood in the query.
+# At DEBUG oauthlib logs the key, and httpcore whole headers; Link repeats both keys where the query had them.
 for _library in ("oauthlib", "httpcore"):
     logging.getLogger(_library).setLevel(logging.INFO)
 
 
 class OAuth1(httpx.Auth):
-    """OAuth 1.0a with HMAC-SHA256 and no token (RFC 5849). The secret signs, and is not sent.
+    """OAuth 1.0a with HMAC-SHA256 and no token (RFC 5849). The secret signs the request and is not sent.
 
-    Every try is signed anew: WooCommerce refuses a nonce it has seen, and a timestamp 15 minutes
-    away from its own clock.
+    Every attempt is signed anew: WooCommerce refuses a nonce it has seen, and a timestamp more than
+    15 minutes away from its own clock.
 
     Args:
         key, secret: the store's.
         in_query: put the signature into the query, not into the Authorization header.
-        as_http: sign the address with http in place of https, as a WordPress sees it that does not
-            know of the https in front of it.
+        as_http: sign the URL with http in place of https, as it looks to a WordPress that is unaware
+            of the https in front of it.
     """
 
     def __init__(self, key: SecretStr, secret: SecretStr, *, in_query: bool = False, as_http: bool = False) -> None:
@@ -45,7 +45,7 @@ class OAuth1(httpx.Auth):
         )
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign the request's method, address and query."""
+        """Sign the request's method, URL and query."""
         url = request.url.copy_with(scheme="http") if self._as_http else request.url
         signed, headers, _ = self._client.sign(str(url), request.method)
         if self._in_query:
@@ -56,7 +56,7 @@ class OAuth1(httpx.Auth):
 
 
 class KeysInQuery(httpx.Auth):
-    """Both keys as parameters of the query, for https only: whoever sees the URL, as a log does, has them."""
+    """Both keys as query parameters, for https only: every log that contains the URL contains them."""
 
     def __init__(self, key: SecretStr, secret: SecretStr) -> None:
         self._keys = {"consumer_key": key.get_secret_value(), "consumer_secret": secret.get_secret_value()}
@@ -69,10 +69,10 @@ class KeysInQuery(httpx.Auth):
 
 
 def authentication(store: Store) -> httpx.Auth:
-    """Return what signs a store's requests: Basic over https, OAuth 1.0a over http, or what its ``auth`` says.
+    """Return how a store's requests authenticate: Basic over https, OAuth 1.0a over http, or as its ``auth`` says.
 
-    WooCommerce looks at a Basic header over https only (``is_ssl()`` in
-    ``includes/class-wc-rest-authentication.php``), and a secret must not cross the net in clear.
+    WooCommerce reads a Basic header over https only (``is_ssl()`` in
+    ``includes/class-wc-rest-authentication.php``), and a secret must not be sent unencrypted.
     """
     key, secret = store.consumer_key, store.consumer_secret
     is_https = store.url.lower().startswith("https://")

@@ -1,39 +1,29 @@
-"""The first stage: what the shop says now, laid over what was known of it.
+"""The first stage: reads a store's shop, and merges what it saw into the rows of the last read.
 
-Reading is done by ``read`` and ``sweep``; ``merge`` says what follows from it. A product that is
-gone stays in the table, with its outcome.
+A product that is gone stays in the table, with its outcome.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
-from fashion_pipeline.errors import ShopError, ShopUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
+from fashion_pipeline.read_state import INCREMENTAL, SWEEP, ReadState
 from fashion_pipeline.records import Product, Table, is_redacted, redacted
-from fashion_pipeline.shop.merge import Merge, Seen, awaiting_consent, is_gone
-from fashion_pipeline.shop.product import product_id
-from fashion_pipeline.shop.read import read_changes
-from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, at_once
-from fashion_pipeline.shop.sweep import Listing, Progress
+from fashion_pipeline.shop.conclude import Products, Sweep, conclude
+from fashion_pipeline.shop.merge import Merge, Seen
+from fashion_pipeline.shop.read import Changes, read_changes
+from fashion_pipeline.shop.sweep import Progress
 from fashion_pipeline.shop.sweep import sweep as read_everything
-from fashion_pipeline.shop.variations import VariationPages, read_variations
+from fashion_pipeline.shop.variations import read_variations
 from fashion_pipeline.stores import Store
 
-_MOST_UNAVAILABLE = 5
 
-
-class Catalogue(Pages, VariationPages, Protocol):
+class Catalogue(Products, Protocol):
     """What reading a catalogue needs of a shop; ``rest.Shop`` is one."""
-
-    async def product(self, external_id: str) -> Payload | None:
-        """Ask for one product; None where the shop says that it has none of this id."""
-        ...
 
     async def currency(self) -> str:
         """Return the shop's ISO 4217 code."""
@@ -46,15 +36,15 @@ class ReadCounts:
 
     Attributes:
         read: ``sweep`` or ``incremental``.
-        listed: products the shop showed.
-        new, changed: rows that were not there before, and rows whose content or outcome differs.
-        left, came_back: rows that stopped, and that began again, to be publishable.
-        trashed, deleted, unreadable: rows now in that state, whenever they got there.
+        listed: products in the listing.
+        new, changed: rows that did not exist before, and rows whose content or outcome differs.
+        left, came_back: rows that were publishable and no longer are, and the reverse.
+        trashed, deleted, unreadable: rows in that state now, whenever they got there.
         publishable: rows whose outcome is ok.
         rows: of the table.
-        complete: a sweep whose listing could be believed; False for an incremental read.
-        held: why removals wait for a person's consent since the last sweep; empty where none do.
-        doubt: why the last sweep's listing could not be believed.
+        complete: a sweep with a complete listing; False for an incremental read.
+        held: why removals wait for consent since the last sweep; empty where none do.
+        doubt: why the last sweep's listing was not complete; empty where it was.
     """
 
     read: str
@@ -88,181 +78,105 @@ async def read_catalogue(
 ) -> tuple[Table[Product], ReadCounts]:
     """Bring a store's products up to date.
 
+    The read is a sweep if ``sweep`` says so, and whenever an incremental one cannot do: without a
+    previous table, after a change of url, currency or images in ``stores.yaml``, while removals wait
+    for consent, or when the shop's clock was set back.
+
     Args:
-        store: decides about pictures, prices of 0 and the currency.
+        store: decides about images, prices of 0 and the currency.
         shop: the store's API.
-        previous: the table of the last read; without one, with another address, currency or choice
-            of pictures in ``stores.yaml`` than then, or with removals that wait for consent since,
-            this is a sweep.
-        clock: dates rows; cursors follow the shop's own.
+        previous: the table of the last read.
+        clock: dates rows. Cursors follow the shop's own clock.
         sweep: read everything, and conclude from absence.
-        allow_removals: a person's consent to what would otherwise be held: removals after an
-            empty listing or a changed address.
+        allow_removals: a person consents to what would otherwise be held: removals after an empty
+            listing or a change of url.
         known_first_seen: by external id, when the sinks first saw a product.
         known_live: external ids of products that a sink shows. A sweep asks for those that are not
-            listed, whether the table knows them or was lost.
-        purged: external ids of products that must not come back; rows that are buried are among them.
-        progress: told while the pages of a sweep come.
+            listed, even where the previous table was lost.
+        purged: external ids of products that must not return; redacted rows are added to them.
+        progress: called while the pages of a sweep arrive.
 
     Returns:
-        The table and what was done. The table's metadata: ``read``, ``read_at``, ``swept_at``,
-        ``cursor``, ``currency``, ``store_url``, ``images``, ``currency_set``, ``restarted``; and of
-        the last sweep ``held`` and ``doubt``.
+        The table, with a ``ReadState`` as its metadata, and the counts.
 
     Raises:
         ShopError: the shop cannot be read; nothing is concluded.
     """
-    metadata = dict(previous.metadata) if previous else {}
+    state = ReadState.from_metadata(previous.metadata if previous else {})
     before = {row.external_id: row for row in previous.rows} if previous else {}
-    tombstoned = {key for key, row in before.items() if is_redacted(row)}
     merge = Merge(
         store=store,
         before=before,
         now=clock.now(),
         known_first_seen=known_first_seen or {},
-        restarted={key: datetime.fromisoformat(at) for key, at in _load(metadata.get("restarted")).items()},
+        restarted=dict(state.restarted),
     )
-    changes, cursor = None, _cursor(metadata)
-    unsettled = bool(metadata.get("held") or _settings_changed(store, metadata))
-    if not (sweep or unsettled) and cursor is not None:
-        changes = await read_changes(shop, cursor, before, clock=clock)
-    if changes is not None:
-        variations = await read_variations(shop, changes.payloads)
-        seen = Seen(changes.payloads, unreadable=changes.unreadable, variations=variations)
-        after = merge.apply(seen, currency=metadata["currency"])
-        metadata |= {"read": "incremental", "cursor": changes.cursor.isoformat()}
-        listed = changes.listed
-    else:
-        currency = await shop.currency()
-        listing = await read_everything(shop, clock=clock, progress=progress)
-        after, concluded = await _conclude(
-            shop,
-            listing,
-            merge,
-            metadata=metadata,
-            currency=currency,
-            known_live=frozenset(known_live),
-            allow_removals=allow_removals,
-        )
-        metadata |= concluded
-        if not (metadata["doubt"] or metadata["held"]):
-            metadata["swept_at"] = clock.now().isoformat()
-        listed = len(listing.ids)
+    after, state, listed = await _read(
+        shop,
+        merge,
+        state,
+        clock=clock,
+        sweep=sweep,
+        allow_removals=allow_removals,
+        known_live=known_live,
+        progress=progress,
+    )
+    tombstoned = {key for key, row in before.items() if is_redacted(row)}
     after = {key: redacted(row) if key in purged or key in tombstoned else row for key, row in after.items()}
-    metadata["read_at"] = clock.now().isoformat()
-    metadata["restarted"] = json.dumps({key: at.isoformat() for key, at in merge.restarted.items()})
-    table = Table(tuple(sorted(after.values(), key=_in_order)), metadata)
-    return table, _count(before, after, metadata, listed=listed)
+    state = replace(state, read_at=clock.now(), restarted=merge.restarted)
+    table = Table(tuple(sorted(after.values(), key=_in_order)), state.to_metadata())
+    return table, _count(before, after, state, listed=listed)
 
 
-async def _conclude(
+async def _read(
     shop: Catalogue,
-    listing: Listing,
     merge: Merge,
+    state: ReadState,
     *,
-    metadata: Mapping[str, str],
-    currency: str,
-    known_live: frozenset[str],
+    clock: Clock,
+    sweep: bool,
     allow_removals: bool,
-) -> tuple[dict[str, Product], dict[str, str]]:
-    """Return what a listing makes of the rows, and what is to be remembered of the sweep."""
-    seen = Seen(listing.payloads, unreadable=dict.fromkeys(listing.unreadable, CULPRIT))
-    here, there = merge.store.url, metadata.get("store_url", merge.store.url)
-    moved = here != there and bool(merge.before)
-    remembered = {"read": "sweep", "doubt": listing.doubt, "held": ""}
-    met = {product_id(payload, store=merge.store) for payload in listing.payloads}
-    vanished = known_live | {key for key, row in merge.before.items() if row.outcome.ok}
-    vanished -= frozenset() if moved else met  # what was seen in the trash has left by evidence of its own
-    if listing.empty and vanished and not allow_removals:
-        remembered["held"] = (
-            f"the shop lists no product, {len(vanished)} are known: none of them is removed; if the shop is empty indeed, "
-            "run again with --allow-removals"
-        )
-        after = merge.before if moved else merge.apply(seen, currency=metadata.get("currency", currency))
-        return {key: awaiting_consent(row, remembered["held"]) for key, row in after.items()}, remembered
-    if listing.complete or moved or not metadata.get("cursor"):
-        remembered["cursor"] = listing.cursor.isoformat()
-    remembered |= {"currency": currency, **_settings(merge.store)}
-    if not moved or allow_removals:
-        gone = {key for key, row in merge.before.items() if is_gone(row)}
-        absent = sorted(((known_live | merge.before.keys()) - gone | met) - listing.ids)
-        if listing.complete and absent:
-            seen = await _ask_for(shop, absent, seen)
-        seen = replace(seen, variations=await read_variations(shop, seen.payloads))
-        return merge.apply(seen, currency=currency), remembered
-    seen = replace(seen, variations=await read_variations(shop, seen.payloads))
-    after, held = merge.keep_live(merge.apply(seen, currency=currency), listing.ids)
-    if not held:
-        return after, remembered
-    why = (
-        f"the store's url changed from {there} to {here} and {len(held)} products would be removed or replaced: they are "
-        "kept, and new ones wait; if it is the right shop, run again with --allow-removals"
+    known_live: Collection[str],
+    progress: Progress | None,
+) -> tuple[dict[str, Product], ReadState, int]:
+    """Return the rows after a read, by id, the state for the next read, and how many products were listed."""
+    if not (sweep or state.held or state.settings_changed(merge.store)) and state.cursor is not None:
+        changes = await read_changes(shop, state.cursor, merge.before, clock=clock)
+        if changes is not None:
+            after, state = await _apply_changes(shop, changes, merge, state)
+            return after, state, changes.listed
+    currency = await shop.currency()
+    listing = await read_everything(shop, clock=clock, progress=progress)
+    after, state = await conclude(
+        shop, Sweep(listing, merge, state, currency, frozenset(known_live), allow_removals=allow_removals)
     )
-    # Nothing of what may be another shop counts, its clock and currency neither: whichever it is, it is swept next.
-    remembered = {"read": "sweep", "doubt": listing.doubt, "held": why, "cursor": ""}
-    return after | {key: awaiting_consent(after[key], why) for key in held}, remembered
+    if not (state.doubt or state.held):
+        state = replace(state, swept_at=clock.now())
+    return after, state, len(listing.ids)
 
 
-async def _ask_for(shop: Catalogue, absent: list[str], seen: Seen) -> Seen:
-    """Ask for each absent product by its id, and add what it is found to be."""
-    payloads: list[Payload] = []
-    gone: set[str] = set()
-    unreadable: dict[str, str] = {}
-    unavailable = 0
-
-    async def ask(external_id: str) -> None:
-        nonlocal unavailable
-        if unavailable >= _MOST_UNAVAILABLE:
-            unreadable[external_id] = "absent from the listing; the shop became unavailable before it was asked for"
-            return
-        try:
-            payload = await shop.product(external_id)
-        except ShopError as error:
-            unavailable = unavailable + 1 if isinstance(error, ShopUnavailable) else 0
-            unreadable[external_id] = f"absent from the listing, and cannot be read by its id: {error}"
-            return
-        unavailable = 0
-        # WordPress counts products and variations with one counter: an id may come to name a variation.
-        if payload is None or payload.get("type") == "variation":
-            gone.add(external_id)
-        else:
-            payloads.append(payload)
-
-    await at_once([partial(ask, external_id) for external_id in absent])
-    return Seen((*seen.payloads, *payloads), frozenset(gone), {**seen.unreadable, **unreadable})
-
-
-def _cursor(metadata: Mapping[str, str]) -> datetime | None:
-    return datetime.fromisoformat(metadata["cursor"]) if metadata.get("cursor") else None
-
-
-def _settings(store: Store) -> dict[str, str]:
-    """Return the settings that an incremental read cannot apply to the products it does not see."""
-    return {"store_url": store.url, "images": store.images, "currency_set": store.currency or ""}
-
-
-def _settings_changed(store: Store, metadata: Mapping[str, str]) -> bool:
-    return any(metadata.get(name, "") != value for name, value in _settings(store).items())
-
-
-def _load(text: str | None) -> dict[str, str]:
-    return dict(json.loads(text)) if text else {}
+async def _apply_changes(
+    shop: Catalogue, changes: Changes, merge: Merge, state: ReadState
+) -> tuple[dict[str, Product], ReadState]:
+    """Return the rows after an incremental read, by id, and the state for the next read."""
+    variations = await read_variations(shop, changes.payloads)
+    seen = Seen(changes.payloads, unreadable=changes.unreadable, variations=variations)
+    after = merge.apply(seen, currency=state.currency)
+    return after, replace(state, kind=INCREMENTAL, cursor=changes.cursor)
 
 
 def _in_order(row: Product) -> tuple[int, str]:
     return len(row.external_id), row.external_id
 
 
-def _count(
-    before: Mapping[str, Product], after: Mapping[str, Product], metadata: Mapping[str, str], *, listed: int
-) -> ReadCounts:
+def _count(before: Mapping[str, Product], after: Mapping[str, Product], state: ReadState, *, listed: int) -> ReadCounts:
     both = [(before[key], row) for key, row in after.items() if key in before]
 
     def now(reason: Reason) -> int:
         return sum(reason in row.outcome.reasons for row in after.values())
 
     return ReadCounts(
-        read=metadata["read"],
+        read=state.kind,
         listed=listed,
         new=len(after) - len(both),
         changed=sum(
@@ -277,7 +191,7 @@ def _count(
         unreadable=now(Reason.UNREADABLE),
         publishable=sum(row.outcome.ok for row in after.values()),
         rows=len(after),
-        complete=metadata["read"] == "sweep" and not metadata["doubt"],
-        held=metadata["held"],
-        doubt=metadata["doubt"],
+        complete=state.kind == SWEEP and not state.doubt,
+        held=state.held,
+        doubt=state.doubt,
     )

@@ -1,4 +1,4 @@
-"""The pictures of a product: its own, and with ``images: all`` those of its variations. Pure."""
+"""The images of a product: its own, and with ``images: all`` those of its variations. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fashion_pipeline.records import Image
 from fashion_pipeline.stores import Store
 
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""NUL and lone surrogates PostgreSQL refuses; the other control characters are orders to a terminal."""
+"""PostgreSQL refuses NUL and lone surrogates; a terminal obeys the other control characters."""
 
-MOST_PICTURES = 1000
-"""So many of a product's pictures count, and so many of its variations: the first, in the shop's order."""
+MAX_IMAGES = 1000
+"""How many of a product's images, and of its variations, are used: the first, in the shop's order."""
 
 _SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -28,8 +28,8 @@ class Variations:
 
     Attributes:
         rows: payloads of ``/variations``, in the shop's order, private ones among them.
-        unread: ids of variations that the product has and that could not be read.
-        problem: why, as a sentence; empty where all could be.
+        unread: ids of variations that exist and could not be read.
+        problem: why, as a clause; empty where all were read.
     """
 
     rows: tuple[Mapping[str, Any], ...] = ()
@@ -41,10 +41,10 @@ NO_VARIATIONS = Variations()
 
 
 def own_images(value: object, store: Store) -> tuple[Image, ...]:
-    """Read ``images`` of a product; a store of primary ones takes the shop's first, with no fallback to the next."""
+    """Read ``images`` of a product. With ``images: primary`` only the first counts, and the next never replaces it."""
     entries = value if isinstance(value, list) else []
     images: dict[str, Image] = {}
-    for position, entry in enumerate(entries[: 1 if store.images == "primary" else MOST_PICTURES]):
+    for position, entry in enumerate(entries[: 1 if store.images == "primary" else MAX_IMAGES]):
         image = _image(entry, images, store, position)
         if image is not None:
             images.setdefault(image.image_id, image)
@@ -54,17 +54,17 @@ def own_images(value: object, store: Store) -> tuple[Image, ...]:
 def with_variations(
     own: tuple[Image, ...], variations: Variations, before: Iterable[Image], store: Store
 ) -> tuple[Image, ...]:
-    """Add the pictures of a product's published variations to its own, behind them.
+    """Append the images of a product's published variations to its own.
 
-    Each picture says which variations the shop shows with it. One without a picture of its own is
-    shown with the product's first: the shop says so itself. A product that has no picture of its
-    own gets none from its variations, so that no verdict depends on whether these can be read.
+    Each image names the variations that the shop shows with it. For a variation without an image
+    the shop's payload has the product's first. A product without an image of its own gets none from
+    its variations, so that its outcome does not depend on whether these can be read.
 
     Args:
         own: from ``own_images``.
         variations: as they were read.
-        before: the pictures of the last read; those of variations that could not be read now stay.
-        store: resolves relative addresses.
+        before: the images of the last read. Those of variations that are unread now stay.
+        store: resolves relative URLs.
     """
     if not own:
         return ()
@@ -75,7 +75,7 @@ def with_variations(
     def place(image: Image, variation_ids: Iterable[str]) -> None:
         nonlocal end
         if image.image_id not in images:
-            if len(images) >= MOST_PICTURES:
+            if len(images) >= MAX_IMAGES:
                 return
             images[image.image_id] = replace(image, position=end)
             end += 1
@@ -95,7 +95,7 @@ def with_variations(
 
 
 def read_gmt(value: object) -> datetime | None:
-    """Read one of the API's ``*_gmt`` dates; None for null and for the database's zero date."""
+    """Parse one of the API's ``*_gmt`` dates; None for null and for the database's zero date."""
     if not isinstance(value, str):
         return None
     try:
@@ -106,28 +106,28 @@ def read_gmt(value: object) -> datetime | None:
 
 
 def _image(entry: object, images: Mapping[str, Image], store: Store, position: int) -> Image | None:
-    """Read one picture beside those that are known already; None where it has no address."""
+    """Parse one image, given the known ones; None where it has no URL."""
     src = entry.get("src") if isinstance(entry, Mapping) else None
     url = _absolute(UNSTORABLE.sub("", src).strip(), store) if isinstance(src, str) else ""
     if not isinstance(entry, Mapping) or not url:
         return None
     image_id = str(entry.get("id") or "")
     if image_id in images and images[image_id].url == url:
-        return images[image_id]  # the first picture is often in the gallery too
+        return images[image_id]  # the first image is often in the gallery too
     if not image_id.isdecimal() or image_id in images:
-        # Plugins that show pictures of other hosts give them all the id 0.
+        # Plugins that show images of other hosts give them all the id 0.
         image_id = "url-" + hashlib.sha256(url.encode()).hexdigest()[:16]
     return images.get(image_id) or Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt")))
 
 
 def _absolute(url: str, store: Store) -> str:
-    """Resolve a URL as the shop's own pages would (``//host/a.jpg``, ``/a.jpg``); what has a scheme stays as it is."""
+    """Resolve a URL as the shop's pages do (``//host/a.jpg``, ``/a.jpg``). A URL with a scheme is returned unchanged."""
     if not url or _SCHEME.match(url):
         return url
     try:
         return urljoin(f"{store.url}/", url)
     except ValueError:
-        return url  # the guard says what is wrong with it
+        return url  # the guard reports what is wrong with it
 
 
 def _by_number(external_id: str) -> tuple[int, str]:

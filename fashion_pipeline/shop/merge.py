@@ -1,4 +1,4 @@
-"""What follows for the known products from what the shop was seen to say; pure."""
+"""Merges what a read saw of a shop into the rows of the last read. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _UNPUBLISHED = frozenset({"draft", "pending", "future", "auto-draft"})
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the shop said, product by product.
+    """What a read saw, product by product.
 
     Attributes:
-        payloads: of products it has; of two with one id the later counts.
-        gone: ids it says it has no product of.
-        unreadable: ids it has, or may have, but does not let us read; with the reason.
-        variations: of the products among ``payloads`` whose variations were read.
+        payloads: products that exist. Of two with one id the later counts.
+        gone: ids of which the shop says that it has no product.
+        unreadable: ids of products that exist, or may exist, and cannot be read; with the reason.
+        variations: by product id, for the products whose variations were read.
     """
 
     payloads: tuple[Payload, ...] = ()
@@ -35,14 +35,15 @@ class Seen:
 
 @dataclass(slots=True)
 class Merge:
-    """Lays what was seen over the rows of the last read.
+    """Merges what was seen into the rows of the last read.
 
     Attributes:
+        store: decides about images and prices of 0.
         before: the rows of the last read, by id.
         now: the time of this read.
         known_first_seen: when the sinks first saw a product, by id.
-        restarted: ids that came to name another product, and since when; a date that a sink knows
-            from before that belongs to the former product. Grows in ``apply``.
+        restarted: ids that began to name another product, and when. A date that a sink knows from
+            before belongs to the former product. Grows in ``apply``.
     """
 
     store: Store
@@ -52,28 +53,12 @@ class Merge:
     restarted: dict[str, datetime]
 
     def apply(self, seen: Seen, *, currency: str) -> dict[str, Product]:
-        """Return all rows, by id: the seen ones anew, the others judged again by the gate."""
+        """Return all rows, by id: a new row for what was seen; the others, judged again by the gate."""
         after = {key: self._judged_again(row) for key, row in self.before.items()}
         for payload in seen.payloads:
             external_id = product_id(payload, store=self.store)
-            first_seen_at = self._first_seen(external_id)
             variations = seen.variations.get(external_id, NO_VARIATIONS)
-            before = self.before.get(external_id)
-            product = parse(
-                payload,
-                store=self.store,
-                currency=currency,
-                now=self.now,
-                first_seen_at=first_seen_at,
-                variations=variations,
-                images_before=before.images if before is not None else (),
-            )
-            if variations.problem:
-                product = replace(product, outcome=_marked(product.outcome, self._wait(before, variations.problem)))
-            if self._is_another(product):
-                self.restarted[external_id] = self.now
-                product = replace(product, first_seen_at=self.now)
-            after[external_id] = product
+            after[external_id] = self._parsed(payload, external_id, variations, currency=currency)
         for external_id in seen.gone:
             row = after.get(external_id) or self._unknown(external_id, currency=currency)
             after[external_id] = replace(row, outcome=rejected(Reason.DELETED))
@@ -81,29 +66,53 @@ class Merge:
             after[external_id] = self._unreadable(external_id, detail, currency=currency)
         return after
 
-    def keep_live(self, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], set[str]]:
-        """Return the rows, and the ids of publishable products that would be removed or replaced.
+    def at_risk(self, after: Mapping[str, Product], listed: Collection[str]) -> set[str]:
+        """Return the ids of publishable products that ``after`` would remove or replace.
 
-        A row that is absent from the listing is among them: it would be removed once asked for.
-        Where there is one, what was seen may be another shop: only publishable products that are the
-        same ones are taken from it, and every other row stays.
+        Args:
+            after: from ``apply``.
+            listed: ids in the listing. A product that is absent would be removed by a request for it.
         """
-        held = {
-            key
-            for key, row in self.before.items()
-            if row.outcome.ok and (key not in listed or not after[key].outcome.ok or self._is_another(after[key]))
-        }
-        if not held:
-            return dict(after), held
-        kept = {key: row if key in held else self._judged_again(row) for key, row in self.before.items()}
-        same = {key for key, row in self.before.items() if row.outcome.ok} - held
+
+        def survives(key: str) -> bool:
+            return key in listed and after[key].outcome.ok and not self._is_another(after[key])
+
+        return {key for key, row in self.before.items() if row.outcome.ok and not survives(key)}
+
+    def keep(self, at_risk: Collection[str], after: Mapping[str, Product]) -> dict[str, Product]:
+        """Return the rows while removals wait for consent, because ``after`` may be of another shop.
+
+        Only publishable products that are certainly the same are taken from ``after``. Every other
+        row stays, and no product is added.
+        """
+        same = {key for key, row in self.before.items() if row.outcome.ok and key not in at_risk}
         for key in after.keys() - same:
             if self.restarted.get(key) == self.now:
                 del self.restarted[key]
-        return kept | {key: after[key] for key in same}, held
+        kept = {key: row if key in at_risk else self._judged_again(row) for key, row in self.before.items()}
+        return kept | {key: after[key] for key in same}
+
+    def _parsed(self, payload: Payload, external_id: str, variations: Variations, *, currency: str) -> Product:
+        """Return the row of a payload."""
+        before = self.before.get(external_id)
+        product = parse(
+            payload,
+            store=self.store,
+            currency=currency,
+            now=self.now,
+            first_seen_at=self._first_seen(external_id),
+            variations=variations,
+            images_before=before.images if before is not None else (),
+        )
+        if variations.problem:
+            product = replace(product, outcome=_marked(product.outcome, self._wait(before, variations.problem)))
+        if self._is_another(product):
+            self.restarted[external_id] = self.now
+            product = replace(product, first_seen_at=self.now)
+        return product
 
     def _judged_again(self, row: Product) -> Product:
-        """Apply the gate as the store sets it now; what was deleted stays so."""
+        """Apply the gate with the store's present settings. A deleted product stays deleted."""
         if is_gone(row):
             return row
         outcome = gate(row, accept_free=self.store.accept_free)
@@ -114,7 +123,7 @@ class Merge:
         return row if outcome == row.outcome else replace(row, outcome=outcome)
 
     def _unreadable(self, external_id: str, detail: str, *, currency: str) -> Product:
-        """Keep what is known of a product, and when it is asked for again; of an unknown one, its id."""
+        """Keep what is known of a product, and set its retry time. Of an unknown product, keep the id."""
         row = self.before.get(external_id)
         if row is not None and is_gone(row):
             return row
@@ -126,13 +135,13 @@ class Merge:
         return replace(row, outcome=_marked(gate(row, accept_free=self.store.accept_free), wait))
 
     def _wait(self, row: Product | None, detail: str) -> Outcome:
-        """Return when a product is to be asked for again, ever more rarely while it cannot be read."""
+        """Return the failure that sets a product's retry time; the wait grows while it stays unreadable."""
         known = row is not None and Reason.UNREADABLE in row.outcome.reasons
         before = Outcome(Status.FAILED, attempts=row.outcome.attempts if row is not None and known else 0)
         return failed(Reason.UNREADABLE, detail=detail, before=before, now=self.now)
 
     def _unknown(self, external_id: str, *, currency: str) -> Product:
-        """Return the row of a product of which only the id is known."""
+        """Return the row of a product of which nothing but the id is known."""
         return parse(
             {"id": int(external_id)},
             store=self.store,
@@ -142,7 +151,7 @@ class Merge:
         )
 
     def _first_seen(self, external_id: str) -> datetime:
-        """Return the earliest date that the table or a sink knows of the present product of this id."""
+        """Return the earliest date at which the table or a sink saw the product that has this id now."""
         dates = [self.now]
         if external_id in self.before:
             dates.append(self.before[external_id].first_seen_at)
@@ -152,9 +161,9 @@ class Merge:
         return min(dates)
 
     def _is_another(self, product: Product) -> bool:
-        """Whether an id names another product than before: then its creation date differs.
+        """Whether an id names another product than before, that is, whether its creation date differs.
 
-        The creation date of a product that was not yet published is not final.
+        The creation date of an unpublished product is not final, and proves nothing.
         """
         row = self.before.get(product.external_id)
         if row is None or row.status in _UNPUBLISHED:
@@ -164,7 +173,7 @@ class Merge:
 
 
 def awaiting_consent(row: Product, detail: str) -> Product:
-    """Say of a publishable product that it would be removed, and is kept until a person agrees."""
+    """Mark a publishable product as kept although it would be removed, until a person consents."""
     if not row.outcome.ok:
         return row
     reasons = dict.fromkeys((Reason.AWAITING_CONSENT, *row.outcome.reasons))
@@ -172,12 +181,12 @@ def awaiting_consent(row: Product, detail: str) -> Product:
 
 
 def is_gone(row: Product) -> bool:
-    """Whether the shop has said that it has the product no more, or it was purged here."""
+    """Whether the shop has confirmed that the product no longer exists, or it was purged here."""
     return Reason.DELETED in row.outcome.reasons or is_redacted(row)
 
 
 def _marked(outcome: Outcome, wait: Outcome) -> Outcome:
-    """Add to an outcome that the product cannot be read at present; its verdict stays."""
+    """Add to an outcome that the product cannot be read at present. Its status stays."""
     return replace(
         outcome,
         reasons=(*outcome.reasons, Reason.UNREADABLE),

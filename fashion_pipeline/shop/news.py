@@ -1,4 +1,4 @@
-"""Whether a shop has news: two small requests, and two more where a page is full of products dated in the future."""
+"""Whether a shop has news: two small requests, or up to four where a page is full of products dated in the future."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ONE_SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What changed lately, as far as a page each of the shop and its trash shows.
+    """What changed lately, according to one page of the shop and one of its trash.
 
     Attributes:
-        rows: ``"<id> <modified> <status>"`` of each product; of those that are dated in the future,
-            which may be thousands, how many there are and one digest of the latest; and where
-            there are more than a page shows, also how many.
-        at: the shop's clock, or ours where it sends none.
+        rows: ``"<id> <modified> <status>"`` of each product. Products dated in the future may be
+            thousands: of them, the count and one digest of the latest. Where a listing has more than
+            one page, also its total.
+        at: the shop's clock, or ours where it sends no Date header.
     """
 
     rows: frozenset[str]
@@ -29,10 +29,10 @@ class Recent:
 
 
 async def recent_changes(shop: Pages, since: datetime, *, clock: Clock) -> Recent:
-    """List what was modified after ``since``, the newest first, trashed products included.
+    """List what was modified after ``since``, newest first, trashed products included.
 
-    Compare it with the list of the last time: a row that was not there is news. A hint, not the
-    truth: the run that follows reads with its own cursor, and the sweep finds what has no date.
+    A row that the previous list lacks is news. This is only a hint: the run that follows reads with
+    its own cursor, and a sweep finds the products without a date.
     """
     rows: set[str] = set()
     at: datetime | None = None
@@ -41,7 +41,7 @@ async def recent_changes(shop: Pages, since: datetime, *, clock: Clock) -> Recen
         at = at or page.date or clock.now()
         ahead = [_row(row) for row in page.rows if _is_later(row, at)]
         count = len(ahead)
-        if ahead and len(ahead) == len(page.rows) < (page.total or 0):  # what is of the past stands behind them all
+        if ahead and len(ahead) == len(page.rows) < (page.total or 0):  # the rows of the past come after all of them
             until = {"modified_before": _naive(at + _ONE_SECOND)}
             past = await shop.page({**_params(shop, status, since), **until})
             count, page = (page.total or 0) - (past.total or 0), past

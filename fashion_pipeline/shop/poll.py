@@ -1,6 +1,6 @@
-"""Whether any of many shops has news: all are asked at once, and none waits for another.
+"""Asks many shops concurrently whether they have news.
 
-A shop that hangs costs a socket until the deadline, and no time of anybody else's.
+A shop that hangs costs one socket until the deadline, and delays no other shop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fashion_pipeline.shop.news import Recent, recent_changes
 from fashion_pipeline.shop.rest import Pages
 from fashion_pipeline.stores import Store
 
-AT_ONCE = 256
+MAX_CONCURRENT = 256
 """Shops asked at a time: each holds a socket, and a process may usually open 1,024 files."""
 
 OpenShop = Callable[[Store], AbstractAsyncContextManager[Pages]]
@@ -25,14 +25,14 @@ OpenShop = Callable[[Store], AbstractAsyncContextManager[Pages]]
 
 @dataclass(slots=True)
 class Answers:
-    """What a round of questions brought, by store id; each store has an answer, failed, is late or was not asked.
+    """The result of one round, by store id. Each store answered, failed, is late or was not asked.
 
     Attributes:
-        recent: the recent changes of those that answered.
-        failed: why a shop's answer is none, in one line.
-        pauses: of these, how many seconds a shop asked to be left alone.
-        late: those that were asked and did not answer in time.
-        not_asked: those whose turn did not come in time.
+        recent: the recent changes of the shops that answered.
+        failed: the error of each shop that failed, in one line.
+        pauses: of the shops that failed, the seconds until the shop wants the next request.
+        late: shops that were asked and did not answer in time.
+        not_asked: shops whose turn did not come in time.
     """
 
     recent: dict[str, Recent] = field(default_factory=dict)
@@ -48,19 +48,19 @@ async def poll(
     open_shop: OpenShop,
     clock: Clock,
     deadline_s: float,
-    at_once: int = AT_ONCE,
+    max_concurrent: int = MAX_CONCURRENT,
 ) -> Answers:
     """Ask every shop what changed since a moment of its own clock.
 
     Args:
-        questions: in the order of their turns.
-        open_shop: gives the API of a store's shop; it should not repeat what fails.
-        clock: stands in where a shop sends no Date header.
-        deadline_s: for the whole round; whoever has not answered by then is given up.
-        at_once: shops asked at a time.
+        questions: stores and moments, in the order of their turns.
+        open_shop: opens the API of a store's shop. It should not retry.
+        clock: used where a shop sends no Date header.
+        deadline_s: for the whole round; requests still open then are cancelled.
+        max_concurrent: shops asked at a time.
     """
     answers = Answers(not_asked={store.id for store, _ in questions})
-    turns = asyncio.Semaphore(at_once)
+    turns = asyncio.Semaphore(max_concurrent)
 
     async def ask(store: Store, since: datetime) -> None:
         async with turns:
@@ -73,7 +73,7 @@ async def poll(
                 answers.failed[store.id] = _in_one_line(without_store(error, store.id))
                 if isinstance(error, ShopError) and error.retry_after_s is not None:
                     answers.pauses[store.id] = error.retry_after_s
-            except Exception as error:  # noqa: BLE001 - whatever one shop brings about ends no other's question
+            except Exception as error:  # noqa: BLE001 - no error of one shop may end the requests to the others
                 answers.failed[store.id] = _in_one_line(f"{type(error).__name__}, which is a bug: {error}")
             answers.late.discard(store.id)
 

@@ -1,4 +1,4 @@
-"""A payload of ``wc/v3/products`` becomes a ``Product``, and the gate says whether it may be published.
+"""Parses a payload of ``wc/v3/products`` into a ``Product``; the gate decides whether it may be published.
 
 Everything here is pure and works on one product at a time.
 """
@@ -26,7 +26,7 @@ FIELDS = (
     "id,type,status,name,description,short_description,price,permalink,external_url,stock_status,post_password,"
     "categories,images,variations,date_created_gmt,date_modified_gmt"
 )
-"""The ``_fields`` a payload must have been asked with."""
+"""The ``_fields`` that a request for payloads must have."""
 
 _PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
 _LONGEST_PRICE = 64
@@ -54,23 +54,23 @@ def parse(
     variations: Variations = NO_VARIATIONS,
     images_before: Iterable[Image] = (),
 ) -> Product:
-    """Read one product as the REST API gives it, gate included.
+    """Parse one product as the REST API returns it, and apply the gate.
 
-    Fields that are missing or of another type than WooCommerce's count as empty. A password is
-    looked at and not kept.
+    Fields that are missing or of another type than WooCommerce's count as empty. Of a password only
+    its existence is kept.
 
     Args:
-        payload: one element of ``/products``, or the answer of ``/products/<id>``.
+        payload: one element of ``/products``, or the response of ``/products/<id>``.
         store: decides about ``images`` and ``accept_free``.
         currency: the shop's, three capital letters.
         now: when the payload was read; becomes ``last_seen_at``.
-        first_seen_at: kept as it is.
-        variations: of this product, where they were read; their pictures count, and nothing else of
-            them: WooCommerce has put their lowest price and their stock into the payload.
-        images_before: the pictures of the last read, some of which stay while variations cannot be read.
+        first_seen_at: stored unchanged.
+        variations: of this product, where they were read. Only their images are used: the payload
+            already has their lowest price and their stock.
+        images_before: the images of the last read. Some stay while variations cannot be read.
 
     Raises:
-        ShopProtocolError: the payload has no id, so it is no product.
+        ShopProtocolError: the payload has no id, so it is not a product.
     """
     external_id = product_id(payload, store=store)
     kind = _text(payload, "type")
@@ -100,9 +100,9 @@ def parse(
 
 
 def gate(product: Product, *, accept_free: bool) -> Outcome:
-    """Say whether a product may be published; every reason against it is listed.
+    """Decide whether a product may be published; the outcome lists every reason against it.
 
-    ``catalog_visibility`` is no reason: a hidden product is published and can be bought.
+    ``catalog_visibility`` is none: a hidden product is published and can be bought.
     """
     reasons: list[Reason] = []
     details: list[str] = []
@@ -119,7 +119,7 @@ def gate(product: Product, *, accept_free: bool) -> Outcome:
     if isinstance(price, Reason):
         reasons.append(price)
         if product.price_text:
-            details.append(f"its price reads {product.price_text!r}")
+            details.append(f"its price is {product.price_text!r}")
     elif price == 0 and not accept_free:
         reasons.append(Reason.ZERO_PRICE)
     scheduled_at = product.created_in_shop_at if product.status == "future" else None
@@ -127,7 +127,7 @@ def gate(product: Product, *, accept_free: bool) -> Outcome:
 
 
 def read_price(text: str) -> Decimal | Reason:
-    """Read a price as the REST API writes it (always with a point), half-up to 2 places, or say why not."""
+    """Parse a price as the REST API writes it (always with a point), rounded half-up to 2 places; or return why not."""
     if not text:
         return Reason.NO_PRICE
     if len(text) >= _LONGEST_PRICE or not _PRICE.fullmatch(text):
@@ -140,9 +140,9 @@ def read_price(text: str) -> Decimal | Reason:
 
 
 def content_hash(product: Product) -> str:
-    """Hex SHA-256 of what a row, a payload or a picture depends on.
+    """Hex SHA-256 of what a row, a payload or an image depends on.
 
-    The date of the last change is not part of it: a save that changes nothing costs nothing.
+    The modified date is not part of it: a save that changes nothing costs nothing.
     """
     parts = [
         product.external_id,
@@ -175,10 +175,10 @@ def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     msg = (
-        f"store {store.id}: a product came without a numeric id (fields: {printable(', '.join(sorted(payload)))}); "
-        f"a plugin changes the answers of {store.url}/wp-json/wc/v3/products: find it by switching plugins off"
+        f"a product came without a numeric id (fields: {printable(', '.join(sorted(payload)))}); "
+        f"a plugin changes the response of {store.url}/wp-json/wc/v3/products"
     )
-    raise ShopProtocolError(msg)
+    raise ShopProtocolError(msg, store_id=store.id, advice="switch plugins off one by one to find it")
 
 
 def plain_text(markup: str) -> str:

@@ -1,7 +1,7 @@
 """What changed in a shop since a cursor.
 
-Two steps. A thin listing by date of modification tells which products are news (see ``slide``);
-they are then asked for by id.
+Two steps: a thin listing by date of modification shows which products are news (see ``modified``);
+these are then fetched by id.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from functools import partial
 
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import Product
+from fashion_pipeline.shop.modified import ModifiedListing, Row
 from fashion_pipeline.shop.product import FIELDS, product_id
-from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, at_once
-from fashion_pipeline.shop.slide import ModifiedListing, Row
+from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, gather_limited
 
 OVERLAP = timedelta(minutes=15)
-"""How far a cursor stays behind the shop's clock: a scheduled product is published by cron, late, and keeps its date."""
+"""How far a cursor stays behind the shop's clock. Cron publishes a scheduled product late and keeps its date."""
 
 _SETTLED = timedelta(seconds=60)
-"""How far the clocks of a shop's servers may lie apart for a second change within one second to be noticed."""
-_MOST_SKEW = timedelta(minutes=5)
-"""How far the clocks of a shop's servers may lie apart; further back, the shop's clock was set back."""
-_UNANSWERED = "the shop left it out when it was asked for by its id: hidden from the key, or moved in that moment"
+"""How far the clocks of a shop's servers may differ for a second change within one second to be noticed."""
+_MAX_SKEW = timedelta(minutes=5)
+"""How far the clocks of a shop's servers may differ. Beyond that, the shop's clock was set back."""
+_UNANSWERED = (
+    "the shop omitted it from a request by its id: it is hidden from the key, or its status changed in that moment"
+)
 _BATCH_SIZES = (1, 5, 25, 50, PER_PAGE)
-"""A failing batch is halved; few products need few requests for that."""
+"""Sizes of a request by id. A failing batch is halved, which takes few requests for a small one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,11 @@ class Changes:
     """What an incremental read found.
 
     Attributes:
-        payloads: products that are new or differ in (id, modified, status), and those whose last
-            change was so close to the last read that a later one may carry the same second.
+        payloads: products that are new or differ in (id, modified, status), and those changed so
+            close to the last read that a later change may have the same second.
         cursor: where the next read begins.
-        listed: how many products the listing showed, news or not.
-        unreadable: ids of products that the shop does not let us read, and why.
+        listed: how many products were in the listing, news or not.
+        unreadable: ids of products that cannot be read, and why.
     """
 
     payloads: tuple[Payload, ...]
@@ -51,14 +53,14 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     """Read what changed after a cursor.
 
     Args:
-        shop: asked twice where nothing changed.
+        shop: gets two requests where nothing changed.
         cursor: of the last read, by the shop's clock.
         known: the products of the last read, by id.
         clock: stands in where the shop sends no Date header.
 
     Returns:
-        The changes, or None where the shop's clock was set back behind the last read: what changed
-        since cannot be told from dates then, and a sweep is due.
+        The changes, or None where the shop's clock was set back behind the last read: then dates do
+        not show what changed, and a sweep is due.
 
     Raises:
         ShopProtocolError: the shop ignores ``modified_after`` or ``page``.
@@ -71,37 +73,37 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
 
     live = ModifiedListing(shop, "any", cursor, known, is_news)
     now = await live.read(clock)
-    if now < last_read - _MOST_SKEW:
+    if now < last_read - _MAX_SKEW:
         return None
     trash = ModifiedListing(shop, "trash", cursor, known, is_news)
     await trash.read(clock)
-    again = {key for key, product in known.items() if _is_to_be_asked_again(product, clock.now())}
-    due = {key for key, product in known.items() if _is_due(product, now)}
-    wanted = {"any": live.news | ((due | again) - trash.seen.keys()), "trash": trash.news}
-    asks = [
+    retried = {key for key, product in known.items() if _is_due_for_retry(product, clock.now())}
+    due = {key for key, product in known.items() if _is_due_for_publication(product, now)}
+    wanted = {"any": live.news | ((due | retried) - trash.seen.keys()), "trash": trash.news}
+    requests = [
         partial(shop.page, _by_id(batch, status))
         for status in ("any", "trash")
         for batch in _batches(wanted[status], shop.per_page)
     ]
-    pages = await at_once(asks)
+    pages = await gather_limited(requests)
     payloads = tuple(row for page in pages for row in page.rows)
     answered = {product_id(row, store=shop.store) for row in payloads}
     unreadable = {
-        key: (known[key].outcome.detail if key in again else "") or _UNANSWERED
+        key: (known[key].outcome.detail if key in retried else "") or _UNANSWERED
         for key in (wanted["any"] | wanted["trash"]) - answered
     }
     unreadable |= dict.fromkeys((key for page in pages for key in page.unreadable), CULPRIT)
     return Changes(payloads, now - OVERLAP, len(live.seen.keys() | trash.seen.keys()), unreadable)
 
 
-def _is_to_be_asked_again(product: Product, now: datetime) -> bool:
-    """Whether a product could not be read and it is time to try again."""
-    look_again_at = product.outcome.next_retry_at
-    return Reason.UNREADABLE in product.outcome.reasons and look_again_at is not None and look_again_at <= now
+def _is_due_for_retry(product: Product, now: datetime) -> bool:
+    """Whether a product could not be read, and its retry time has come."""
+    retry_at = product.outcome.next_retry_at
+    return Reason.UNREADABLE in product.outcome.reasons and retry_at is not None and retry_at <= now
 
 
-def _is_due(product: Product, now: datetime) -> bool:
-    """Whether a scheduled product's time has come: its publication moves no date, so it is asked for."""
+def _is_due_for_publication(product: Product, now: datetime) -> bool:
+    """Whether a scheduled product's time has come. Its publication changes no date, so it is fetched by id."""
     if product.status != "future" or Reason.DELETED in product.outcome.reasons:
         return False
     return product.created_in_shop_at is None or product.created_in_shop_at <= now
@@ -110,14 +112,14 @@ def _is_due(product: Product, now: datetime) -> bool:
 def _is_news(row: Row, product: Product | None, *, since: datetime, until: datetime) -> bool:
     """Whether a product's state may differ from what is known.
 
-    Dates have whole seconds: a product changed twice within one keeps its date. So what changed
-    shortly before the last read, or since, counts as news until a read lies well behind it.
+    Dates are whole seconds: a product changed twice within one second keeps its date. So a change
+    shortly before the last read, or since, counts as news until a read happens well after it.
 
     Args:
-        row: as it is listed.
-        product: as it is known.
-        since, until: when a change may have been made that the last read saw half of, by any of
-            the shop's clocks.
+        row: as listed.
+        product: as known.
+        since, until: between these, by any of the shop's clocks, the last read may have missed a
+            second change.
     """
     if product is None or row.modified_at is None:
         return True

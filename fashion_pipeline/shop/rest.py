@@ -1,7 +1,7 @@
 """One store's REST API: pages of products, one product, and the currency.
 
-A store is read with GET only, from ``<url>/wp-json/wc/v3/``; keys are in no URL, and the Link
-header, into which WooCommerce copies the query, is never followed.
+A store is read with GET only, from ``<url>/wp-json/wc/v3/``. The Link header is never followed:
+WooCommerce copies the query into it, keys included.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Reply, Web
 
 PER_PAGE = 100
-"""The most that WooCommerce gives on one page."""
-AT_ONCE = 4
-"""Requests to one shop at a time; more do not make it faster."""
+"""The most products that WooCommerce puts on one page."""
+MAX_CONCURRENT = 4
+"""Concurrent requests to one shop; more do not make it faster."""
 
-CULPRIT = "the shop answers 500 as soon as this product is in an answer; find the plugin that breaks it"
-"""Of a product that is ``unreadable``: what its outcome says."""
+CULPRIT = "the shop answers 500 whenever this product is in the response; find the plugin that breaks it"
+"""The detail of a product that is ``unreadable`` for this cause."""
 
 Params = Mapping[str, str | int]
 Payload = Mapping[str, Any]
@@ -54,11 +54,11 @@ class Page:
     """One page of a listing.
 
     Attributes:
-        rows: the payloads that could be had. Fewer than asked for does not mean that it is the
-            last page: WooCommerce leaves out what the key may not see, and counts it.
+        rows: the payloads. A short page need not be the last one: WooCommerce omits what the key
+            may not see, and counts it.
         total: X-WP-Total, of the whole listing; None without that header.
-        date: the shop's clock at the (first) answer; None without a Date header.
-        unreadable: ids of products that make the shop fail as soon as they are in an answer.
+        date: the shop's clock at the (first) response; None without a Date header.
+        unreadable: ids of products that make the shop fail whenever they are in the response.
         steady: False where the page was read in parts and the total changed between them.
     """
 
@@ -70,18 +70,18 @@ class Page:
 
 
 class Pages(Protocol):
-    """What reading a listing needs of a shop; ``per_page`` rows are asked for at a time."""
+    """What reading a listing needs of a shop. A request asks for ``per_page`` rows."""
 
     store: Store
     per_page: int
 
     async def page(self, params: Params) -> Page:
-        """Ask for one page of ``/products``."""
+        """Fetch one page of ``/products``."""
         ...
 
 
 class _PageFails(Exception):  # never leaves this module
-    """The shop fails on this page; one product in it may be the cause."""
+    """The shop fails on this page. One product in it may be the cause."""
 
     def __init__(self, error: ShopError, reply: Reply) -> None:
         super().__init__(str(error))
@@ -93,16 +93,16 @@ class Shop:
     """One store's REST API.
 
     Args:
-        store: which one.
+        store: the store of this shop.
         web: sends the requests.
-        per_page: products on a page of a listing, at most ``PER_PAGE``.
+        per_page: products on one page of a listing, at most ``PER_PAGE``.
         limits: of each request.
 
     Every method raises:
         ShopAuthError: the shop refuses the keys.
-        ShopProtocolError: the answers are not WooCommerce's.
+        ShopProtocolError: the response is not WooCommerce's.
         ShopUnavailable: the shop is down, slow or in maintenance.
-        ShopError: its address may not be asked.
+        ShopError: requests to its address are not allowed.
     """
 
     def __init__(self, store: Store, web: Web, *, per_page: int = PER_PAGE, limits: Limits = _LIMITS) -> None:
@@ -113,35 +113,33 @@ class Shop:
         self._auth = authentication(store)
 
     async def page(self, params: Params) -> Page:
-        """Ask for one page of ``/products``, with ``per_page`` and ``page`` among the parameters.
+        """Fetch one page of ``/products``, with ``per_page`` and ``page`` among the parameters.
 
-        One product that cannot be encoded makes WooCommerce answer 500 for its whole page; then
-        the page is read in ever smaller parts, and the culprit is named in ``unreadable``.
+        One product that cannot be encoded makes WooCommerce answer 500 for its whole page. Then
+        the page is read in smaller and smaller parts, and the product is named in ``unreadable``.
         """
         try:
             return await self._page(params, self._limits)
         except _PageFails as failure:
-            await self._need_alive(failure.error)
+            await self._raise_if_down(failure.error)
             parts = await self._parts(params, failure)
             return _joined(parts)
 
     async def product(self, external_id: str) -> dict[str, Any] | None:
-        """Ask for one product by its id, trashed ones included; None where WooCommerce says there is none."""
+        """Fetch one product by its id, even from the trash; None where WooCommerce says that it does not exist."""
         path = f"products/{quote(external_id, safe='')}"
         reply = await self._get(path, {"_fields": FIELDS}, self._limits)
         if reply.status == 404 and error_code(reply) == INVALID_ID:
             return None
         value = self._value(reply, path)
         if not isinstance(value, dict) or str(value.get("id")) != external_id:
-            msg = (
-                f"{asked(self.store, path)} answered with something else than that product; "
-                "exempt /wp-json/ from the cache in front of the shop"
-            )
-            raise ShopProtocolError(msg)
+            msg = f"{asked(self.store, path)} did not answer with that product"
+            advice = "exempt /wp-json/ from the cache in front of the shop"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
         return value
 
     async def variations(self, params: Params, *, parent_id: str | None = None) -> Page:
-        """Ask for one page of the variations of a product, or (WooCommerce 10.3 and newer) of all products."""
+        """Fetch one page of the variations of a product, or (WooCommerce 10.3 and newer) of all products."""
         path = "variations" if parent_id is None else f"products/{quote(parent_id, safe='')}/variations"
         try:
             return await self._page(params, self._limits, path=path)
@@ -149,10 +147,10 @@ class Shop:
             raise failure.error from None
 
     async def currency(self) -> str:
-        """Return the ISO 4217 code that ``stores.yaml`` or the shop says.
+        """Return the ISO 4217 code from ``stores.yaml`` or from the shop.
 
         Raises:
-            ShopError: neither does; there is no default.
+            ShopError: neither has one; there is no default.
         """
         if self.store.currency is not None:
             return self.store.currency
@@ -161,18 +159,16 @@ class Shop:
             try:
                 value = self._value(await self._get(path, {"_fields": key}, self._limits), path)
             except (ShopAuthError, ShopProtocolError) as error:
-                problem = problem or str(error)
+                problem = problem or error.sentence
                 continue
             code = value.get(key) if isinstance(value, dict) else None
             if isinstance(code, str) and _CURRENCY.fullmatch(code):
                 return code
-        if problem:  # keys that open nothing at all are the cause to name
+        if problem:  # if the keys open nothing at all, raise that instead
             await self.page({"per_page": 1, "page": 1, "_fields": "id"})
-        msg = (
-            f"store {self.store.id}: the shop's currency cannot be read with this key; set `currency:` (such as EUR) "
-            f"for this store in stores.yaml. {problem}"
-        )
-        raise ShopError(msg.strip())
+        msg = "the shop's currency cannot be read with this key"
+        advice = f"set `currency:` (such as EUR) for this store in stores.yaml. {problem}".strip()
+        raise ShopError(msg, store_id=self.store.id, advice=advice)
 
     async def _page(self, params: Params, limits: Limits, *, path: str = "products") -> Page:
         reply = await self._get(path, params, limits)
@@ -180,21 +176,19 @@ class Shop:
             raise _PageFails(refusal(reply, store=self.store, path=path), reply)
         value = self._value(reply, path)
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            msg = (
-                f"{asked(self.store, path)} answered 200 but not with a list of products; "
-                "a plugin changes the answers: find it by switching plugins off"
-            )
-            raise ShopProtocolError(msg)
+            msg = f"{asked(self.store, path)} answered 200 but not with a list of products"
+            advice = "a plugin changes the response: switch plugins off one by one to find it"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
         return Page(tuple(value), read_total(reply), read_date(reply))
 
-    async def _need_alive(self, error: ShopError) -> None:
-        """Tell one bad product from a shop that is down: then nothing else answers either."""
+    async def _raise_if_down(self, error: ShopError) -> None:
+        """Raise the error of a page if the whole shop is down: then no other address answers either."""
         reply = await self._get("data/currencies/current", {"_fields": "code"}, _LIMITS_OF_A_PART)
         if reply.status >= 500:
             raise error
 
     async def _parts(self, params: Params, failure: _PageFails) -> list[Page]:
-        """Read a failing page in smaller parts that lie exactly on it."""
+        """Read a failing page in smaller pages that cover it exactly."""
         per_page, number = int(params.get("per_page", PER_PAGE)), int(params.get("page", 1))
         if per_page == 1:
             return [await self._culprit(params, failure.reply)]
@@ -212,7 +206,7 @@ class Shop:
         return parts
 
     async def _culprit(self, params: Params, reply: Reply) -> Page:
-        """Find out which product a page of one holds: its id alone can usually be encoded."""
+        """Find the id of the product on a page of one; the id alone can usually be encoded."""
         try:
             thin = await self._page({**params, "_fields": "id"}, _LIMITS_OF_A_PART)
         except _PageFails:
@@ -235,8 +229,8 @@ class Shop:
             raise broken(error, store=self.store) from error
 
 
-async def at_once(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
-    """Make requests, up to four at a time; answers in order. The first error ends them all."""
+async def gather_limited(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
+    """Make requests, at most ``MAX_CONCURRENT`` at a time; return the results in order. The first error cancels the rest."""
     answers: dict[int, Answer] = {}
     waiting = iter(enumerate(asks))
 
@@ -246,7 +240,7 @@ async def at_once(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answe
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(asks))):
+            for _ in range(min(MAX_CONCURRENT, len(asks))):
                 group.create_task(work())
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
@@ -265,6 +259,6 @@ def _joined(parts: Sequence[Page]) -> Page:
 
 
 def read_total(reply: Reply) -> int | None:
-    """Return X-WP-Total; None without it, and where it is no number that a shop can have."""
+    """Return X-WP-Total; None without it, or where it is not a plausible number."""
     value = reply.headers.get("x-wp-total", "").strip()
     return int(value) if value.isdecimal() and len(value) <= _LONGEST_TOTAL else None

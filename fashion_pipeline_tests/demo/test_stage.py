@@ -17,6 +17,7 @@ from oauthlib.oauth1 import Client
 from fashion_pipeline.demo.catalogue import keys
 from fashion_pipeline.demo.stage import start_server
 from fashion_pipeline.errors import SettingsError
+from fashion_pipeline_tests.model_shop.control import CONTROLLED, TOKEN
 
 A_PARENT = """
 import sys
@@ -42,18 +43,18 @@ def has_ended(pid: int) -> bool:
 
 def test_shops_are_served_on_a_port_that_stays(tmp_path: Path) -> None:
     """A server answers signed requests, changes on order, and comes back on its port."""
-    with start_server(tmp_path, products=4, stores=2, control_token="open") as server:
+    with start_server(tmp_path, products=4, stores=2, program=CONTROLLED) as server:
         name, secret = keys("maison-sud")
         shop = server.shop_url("maison-sud")
         url = f"{shop}/wp-json/wc/v3/products?_fields=id%2Cname%2Cprice%2Cimages&orderby=id&order=asc"
         uri, headers, _ = Client(name, secret, signature_method="HMAC-SHA256").sign(url)
         rows = httpx.get(uri, headers=headers).raise_for_status().json()
         assert len(rows) == 4
-        picture = httpx.get(rows[0]["images"][0]["src"]).raise_for_status()
-        assert picture.headers["etag"]
+        image = httpx.get(rows[0]["images"][0]["src"]).raise_for_status()
+        assert image.headers["etag"]
         order = {"do": "edit", "id": rows[0]["id"], "fields": {"price": "1.99"}}
-        told = httpx.post(f"{shop}/_control", json=order, headers={"authorization": "Bearer open"})
-        assert told.json() == {"ok": True}
+        reply = httpx.post(f"{shop}/_control", json=order, headers={"authorization": f"Bearer {TOKEN}"})
+        assert reply.json() == {"ok": True}
         uri, headers, _ = Client(name, secret, signature_method="HMAC-SHA256").sign(url)
         answer = httpx.get(uri, headers=headers)
         assert answer.json()[0]["price"] == "1.99"
@@ -98,7 +99,7 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         (tmp_path / "port").write_text(f"{port}\n", "utf-8")
         with (
-            pytest.raises(SettingsError, match=rf"port {port}.*taken by another program.*delete"),
+            pytest.raises(SettingsError, match=rf"another program uses port {port}.*delete"),
             start_server(tmp_path),
         ):
             pass

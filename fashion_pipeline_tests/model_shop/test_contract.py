@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.model_shop.shop import Key, ModelShop
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.model_shop.recordings import (
     FOLDERS,
     KEYS,
@@ -23,7 +23,7 @@ from fashion_pipeline_tests.model_shop.recordings import (
 )
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 ASKED_BY = {
     "err_401_no_auth": None,

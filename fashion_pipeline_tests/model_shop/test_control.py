@@ -9,8 +9,7 @@ import httpx
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.payload import product_payload
 from fashion_pipeline.model_shop.shop import ModelShop, ShopClock
-
-TOKEN = "open"
+from fashion_pipeline_tests.model_shop.control import TOKEN, handle
 
 
 def shop() -> ModelShop:
@@ -18,11 +17,11 @@ def shop() -> ModelShop:
     return ModelShop("x", clock=ShopClock(datetime(2026, 3, 1, tzinfo=UTC)))
 
 
-async def order(model: ModelShop, body: Any, *, given: str = TOKEN, served_with: str | None = TOKEN) -> httpx.Response:
-    """Send an order to a server that was started with a token, or without."""
-    served = app({model.id: model}, control_token=served_with)
+async def order(model: ModelShop, body: Any, *, token: str = TOKEN, controlled: bool = True) -> httpx.Response:
+    """Send an order to a server that obeys orders, or to one that does not."""
+    served = app({model.id: model}, handler=handle if controlled else None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=served)) as client:
-        headers = {"authorization": f"Bearer {given}"}
+        headers = {"authorization": f"Bearer {token}"}
         return await client.post(f"{model.url}/_control", json=body, headers=headers)
 
 
@@ -80,9 +79,9 @@ async def test_a_wrong_order_says_what_is_wrong() -> None:
 
 
 async def test_control_needs_the_token() -> None:
-    """Another token is refused, and a server started without one has no such address."""
+    """A wrong token is refused, and a server without the handler has no such address."""
     model = shop()
     key = model.add(name="A")
-    assert (await order(model, {"do": "trash", "id": key}, given="guess")).status_code == 401
-    assert (await order(model, {"do": "trash", "id": key}, served_with=None)).status_code == 404
+    assert (await order(model, {"do": "trash", "id": key}, token="guess")).status_code == 401
+    assert (await order(model, {"do": "trash", "id": key}, controlled=False)).status_code == 404
     assert model.products[key].status == "publish"

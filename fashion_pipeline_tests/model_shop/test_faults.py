@@ -6,11 +6,11 @@ import httpx
 import pytest
 from oauthlib.oauth1 import Client
 
-from fashion_pipeline.model_shop import faults
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.model_shop.recordings import READER, ask, products_url, recorded_shop
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 
 async def statuses(fault: Fault, *queries: str) -> list[int]:

@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
+from starlette.responses import Response
 
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import Key, ModelShop, ShopClock
@@ -15,8 +17,12 @@ from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.shop.reader import Reader
+from fashion_pipeline_tests.shop.recordings import replay
 
 NOW = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
+
+LONG_AGO = NOW - timedelta(days=30)
 
 MakeStore = Callable[..., Store]
 
@@ -115,3 +121,28 @@ def add_many(model: ModelShop, count: int, *, modified: datetime, every_s: float
         )
         for number in range(count)
     ]
+
+
+def poisoned(model: ModelShop, *culprits: int, fields: str = "price") -> Callable[[Request], Response | None]:
+    """Fail as json_encode does, on every page that has a culprit with one of the fields."""
+
+    def fault(request: Request) -> Response | None:
+        query = {key: values[0] for key, values in parse_qs(request.url.query).items()}
+        if not request.url.path.endswith("/products") or not set(query["_fields"].split(",")) & set(fields.split(",")):
+            return None
+        include = {int(key) for key in query.get("include", "").split(",") if key} or set(model.products)
+        ids = sorted(include & set(model.products), reverse=query["order"] == "desc")
+        first = (int(query["page"]) - 1) * int(query["per_page"])
+        if not set(culprits) & set(ids[first : first + int(query["per_page"])]):
+            return None
+        response = replay("err_500_json_encode")
+        response.headers["x-wp-total"] = str(len(ids))
+        return response
+
+    return fault
+
+
+@pytest.fixture
+def reader(store: Store, web: Web, clock: StoppedClock, model: ModelShop) -> Reader:
+    """Return what reads the model shop."""
+    return Reader(store, web, clock, model)

@@ -11,17 +11,17 @@ import pytest
 from oauthlib import oauth1
 
 from fashion_pipeline.errors import ShopAuthError
-from fashion_pipeline.model_shop.faults import strips_authorization, unaware_of_https
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import Params, Shop
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.model_shop.faults import strips_authorization, unaware_of_https
 from fashion_pipeline_tests.shop.conftest import MakeStore, StoppedClock
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-WP-Total: 0\r\nContent-Length: 2\r\n\r\n[]"
 

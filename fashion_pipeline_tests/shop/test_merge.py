@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,6 +21,12 @@ DAY = timedelta(days=1)
 def merge(store: Store, before: Mapping[str, Product], *, at: datetime = NOW, **fields: Any) -> Merge:
     given: dict[str, Any] = {"known_first_seen": {}, "restarted": {}} | fields
     return Merge(store=store, before=before, now=at, **given)
+
+
+def kept(merging: Merge, after: Mapping[str, Product], listed: Collection[str]) -> tuple[dict[str, Product], set[str]]:
+    """Return the rows as they are kept where products are at risk, and which are."""
+    at_risk = merging.at_risk(after, listed)
+    return (merging.keep(at_risk, after) if at_risk else dict(after)), at_risk
 
 
 @pytest.fixture
@@ -110,28 +116,28 @@ def test_changed_rules_judge_again(store: Store, make_store: MakeStore) -> None:
     assert merge(make_store(accept_free=True), rows).apply(Seen(), currency="EUR")["97"].outcome.ok
 
 
-def test_keep_live(store: Store, before: dict[str, Product]) -> None:
-    """Where a publishable product would be removed or replaced, only what is the same product is taken."""
+def test_what_is_at_risk_is_kept(store: Store, before: dict[str, Product]) -> None:
+    """While a publishable product would be removed or replaced, only rows of the same products are taken."""
     payload = body("product_cjk")
     for change in ({"status": "draft"}, {"date_created_gmt": "2026-11-21T00:00:00"}):
         merging = merge(store, before, at=NOW + DAY)
         after = merging.apply(Seen((payload | change,)), currency="EUR")
-        assert merging.keep_live(after, {"105"}) == (before, {"105"})
+        assert kept(merging, after, {"105"}) == (before, {"105"})
         assert merging.restarted == {}
     merging = merge(store, before)
-    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (before, {"105"})
+    assert kept(merging, merging.apply(Seen(), currency="EUR"), set()) == (before, {"105"})
     renamed = merging.apply(Seen((payload | {"name": "x"},)), currency="EUR")
-    assert merging.keep_live(renamed, {"105"}) == (renamed, set())
+    assert kept(merging, renamed, {"105"}) == (renamed, set())
     free = {"105": replace(before["105"], price_text="0", price=Decimal(0))}
     merging = merge(store, free)
-    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set()) == (free, {"105"})
+    assert kept(merging, merging.apply(Seen(), currency="EUR"), set()) == (free, {"105"})
     rejected = {"105": replace(before["105"], outcome=renamed["105"].outcome, price_text="", price=None)}
     merging = merge(store, merge(store, rejected).apply(Seen(), currency="EUR"))
-    assert merging.keep_live(merging.apply(Seen(), currency="EUR"), set())[1] == set()
+    assert kept(merging, merging.apply(Seen(), currency="EUR"), set())[1] == set()
 
 
-def test_keep_live_takes_nothing_from_another_shop(store: Store, before: dict[str, Product]) -> None:
-    """Neither a product that is new, nor one in the place of a draft, nor the date that it began anew."""
+def test_nothing_is_taken_from_another_shop(store: Store, before: dict[str, Product]) -> None:
+    """Neither a new product, nor one in the place of a draft, nor the date at which its id began anew."""
     hidden = body("product_emoji") | {"status": "private"}
     rows = before | merge(store, {}).apply(Seen((hidden,)), currency="EUR")
     merging = merge(store, rows, at=NOW + DAY, restarted={"105": NOW - DAY})
@@ -141,5 +147,5 @@ def test_keep_live_takes_nothing_from_another_shop(store: Store, before: dict[st
     )
     after = merging.apply(Seen(there), currency="GBP")
     assert (len(after), after[str(hidden["id"])].outcome.ok) == (3, True)
-    assert merging.keep_live(after, after.keys() - rows.keys()) == (rows, {"105"})
+    assert kept(merging, after, after.keys() - rows.keys()) == (rows, {"105"})
     assert merging.restarted == {"105": NOW - DAY}

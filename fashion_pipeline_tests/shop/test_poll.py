@@ -23,7 +23,7 @@ async def test_each_shop_answers_fails_or_is_given_up_by_itself(
     @contextlib.asynccontextmanager
     async def open_shop(store: Store) -> AsyncIterator[Shop]:
         if store.id == "down":
-            error = ShopUnavailable("store down: the shop\nis down")
+            error = ShopUnavailable("the shop\nis down", store_id="down")
             error.retry_after_s = 600
             raise error
         if store.id == "bug":
@@ -34,14 +34,14 @@ async def test_each_shop_answers_fails_or_is_given_up_by_itself(
 
     stores = [make_store(id=name) for name in ("hangs", "down", "bug", "live")]
     questions = [(store, NOW) for store in stores]
-    answers = await poll(questions, open_shop=open_shop, clock=clock, deadline_s=0.5, at_once=3)
+    answers = await poll(questions, open_shop=open_shop, clock=clock, deadline_s=0.5, max_concurrent=3)
     assert set(answers.recent) <= {"live"}
     assert answers.failed["down"] == "the shop is down"
     assert answers.pauses == {"down": 600}
     assert "ZeroDivisionError" in answers.failed["bug"]
     assert answers.late >= {"hangs"}
     released.set()
-    answers = await poll(questions, open_shop=open_shop, clock=clock, deadline_s=60, at_once=3)
+    answers = await poll(questions, open_shop=open_shop, clock=clock, deadline_s=60, max_concurrent=3)
     assert set(answers.recent) == {"hangs", "live"}
     assert not answers.late | answers.not_asked
 
@@ -57,6 +57,6 @@ async def test_whose_turn_does_not_come_is_told_from_who_keeps_others_waiting(
         yield Shop(store, web)
 
     questions = [(make_store(id=name), NOW) for name in ("a", "b", "c")]
-    answers = await poll(questions, open_shop=hang, clock=clock, deadline_s=0.1, at_once=2)
+    answers = await poll(questions, open_shop=hang, clock=clock, deadline_s=0.1, max_concurrent=2)
     assert (answers.late, answers.not_asked) == ({"a", "b"}, {"c"})
     assert await poll([], open_shop=hang, clock=clock, deadline_s=60) is not None

@@ -214,7 +214,7 @@ def test_every_reason_is_listed(store: Store) -> None:
         Reason.NO_IMAGE,
         Reason.BAD_PRICE,
     )
-    assert outcome.detail == "its status is draft; its price reads '?'"
+    assert outcome.detail == "its status is draft; its price is '?'"
 
 
 @pytest.mark.parametrize(("status", "expected"), [("future", datetime(2027, 3, 1, 9, tzinfo=UTC)), ("draft", None)])

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -13,32 +11,13 @@ from starlette.responses import Response
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
 from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.shop.product import FIELDS
-from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, at_once, read_total
+from fashion_pipeline.shop.rest import PER_PAGE, Params, Shop, gather_limited, read_total
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply, Web
-from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
+from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, poisoned
 from fashion_pipeline_tests.shop.recordings import body, replay
 
 BY_ID: Params = {"status": "any", "orderby": "id", "order": "asc", "per_page": PER_PAGE, "page": 1, "_fields": FIELDS}
-
-
-def poisoned(model: ModelShop, *culprits: int, fields: str = "price") -> Callable[[Request], Response | None]:
-    """Fail as json_encode does, on every page that holds a culprit with one of the fields in it."""
-
-    def fault(request: Request) -> Response | None:
-        query = {key: values[0] for key, values in parse_qs(request.url.query).items()}
-        if not request.url.path.endswith("/products") or not set(query["_fields"].split(",")) & set(fields.split(",")):
-            return None
-        include = {int(key) for key in query.get("include", "").split(",") if key} or set(model.products)
-        ids = sorted(include & set(model.products), reverse=query["order"] == "desc")
-        first = (int(query["page"]) - 1) * int(query["per_page"])
-        if not set(culprits) & set(ids[first : first + int(query["per_page"])]):
-            return None
-        response = replay("err_500_json_encode")
-        response.headers["x-wp-total"] = str(len(ids))
-        return response
-
-    return fault
 
 
 async def test_a_page(shop: Shop, model: ModelShop) -> None:
@@ -237,10 +216,10 @@ async def test_at_once_in_order() -> None:
     def ask(value: int) -> Any:
         return lambda: answer(value)
 
-    assert await at_once([ask(value) for value in range(9)]) == list(range(9))
+    assert await gather_limited([ask(value) for value in range(9)]) == list(range(9))
     with pytest.raises(ValueError, match="negative"):
-        await at_once([ask(1), ask(-1), ask(2)])
-    assert await at_once([]) == []
+        await gather_limited([ask(1), ask(-1), ask(2)])
+    assert await gather_limited([]) == []
 
 
 def test_link_is_not_followed() -> None:

@@ -16,10 +16,9 @@ from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Page, Params, Shop
 from fashion_pipeline.shop.sweep import Listing, sweep
-from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile
+from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile, poisoned
+from fashion_pipeline_tests.shop.lacking import Silent, without
 from fashion_pipeline_tests.shop.recordings import body, replay
-from fashion_pipeline_tests.shop.test_read import Silent, without
-from fashion_pipeline_tests.shop.test_rest import poisoned
 
 LONG_AGO = NOW - timedelta(days=30)
 
@@ -220,7 +219,7 @@ async def test_a_total_that_is_too_small(shop: Shop, model: ModelShop, clock: St
 
     listing = await sweep(Miscounted(shop.store, shop._web), clock=clock)
     assert (listing.complete, listed(listing)) == (False, ids[::-1])
-    assert "more products came than X-WP-Total counts" in listing.doubt
+    assert "more products than X-WP-Total counts" in listing.doubt
 
 
 async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelShop) -> None:
@@ -234,7 +233,7 @@ async def test_ids_that_step_back(shop: Shop, clock: StoppedClock, model: ModelS
 
     listing = await sweep(Shuffled(shop.store, shop._web), clock=clock)
     assert not listing.complete
-    assert "step back" in listing.doubt
+    assert "do not descend" in listing.doubt
 
 
 async def test_hidden_products_are_counted(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:

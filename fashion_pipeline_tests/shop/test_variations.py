@@ -13,14 +13,14 @@ from starlette.responses import Response
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Image, Product
-from fashion_pipeline.shop.gallery import MOST_PICTURES, Variations, own_images, with_variations
+from fashion_pipeline.shop.gallery import MAX_IMAGES, Variations, own_images, with_variations
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.shop.variations import read_variations
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
-from fashion_pipeline_tests.shop.conftest import NOW, MakeStore, StoppedClock, add_many
+from fashion_pipeline_tests.shop.conftest import LONG_AGO, NOW, MakeStore, StoppedClock, add_many
+from fashion_pipeline_tests.shop.reader import Reader
 from fashion_pipeline_tests.shop.recordings import body, replay
-from fashion_pipeline_tests.shop.test_catalogue import LONG_AGO, Reader
 
 VEST = "product_variable0"
 
@@ -115,10 +115,10 @@ def test_what_stays_of_variations_that_cannot_be_read(store: Store) -> None:
 def test_a_product_has_so_many_pictures(store: Store) -> None:
     """Ten thousand pictures of one product are not taken: the first thousand are."""
     entries = [{"id": number, "src": picture(str(number))} for number in range(1, 10_001)]
-    assert len(own_images(entries, store)) == MOST_PICTURES
+    assert len(own_images(entries, store)) == MAX_IMAGES
     rows = tuple({"id": n, "status": "publish", "image": entry} for n, entry in enumerate(entries))
     images = with_variations(own_images(entries[:1], store), Variations(rows), (), store)
-    assert [image.image_id for image in images] == [str(number) for number in range(1, MOST_PICTURES + 1)]
+    assert [image.image_id for image in images] == [str(number) for number in range(1, MAX_IMAGES + 1)]
 
 
 async def test_a_store_of_primary_pictures_asks_nothing(make_store: MakeStore, web: Web, model: ModelShop) -> None:
@@ -357,7 +357,7 @@ async def test_a_variation_that_the_key_may_not_see(reader: Reader, model: Model
     model.edit(vest)
     await reader.read()
     assert shown(reader.row(vest)) == {"vest": (), "navy": texts(blue), "red": texts(red), "green": texts(green)}
-    assert "leaves some of its variations out" in reader.row(vest).outcome.detail
+    assert "omits some of its variations" in reader.row(vest).outcome.detail
     model.fault = answer(1)
     model.edit(vest)
     await reader.read()

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fashion_pipeline.outcomes import GONE, Reason, Status
+from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.sinks.outcomes import outcome_of
 from fashion_pipeline.sinks.postgres.errors import translate
@@ -139,8 +140,10 @@ async def remember_run(
             known = _days(await remembered(connection, store_id, _HISTORY))
             days = [*(day for day in known if day.day < today.day), today][-DAYS:]
             written = json.dumps([[day.day.isoformat(), day.products, day.refused] for day in days])
-            dates = {key: read[name] for key, name in _DATES.items() if name in read}
-            for key, value in ({_HISTORY: written} | dates).items():
+            state = ReadState.from_metadata(read)
+            dates = {"last_read": state.read_at, "last_sweep": state.swept_at}
+            written_dates = {key: date.isoformat() for key, date in dates.items() if date is not None}
+            for key, value in ({_HISTORY: written} | written_dates).items():
                 await remember(connection, store_id, key, value)
 
 

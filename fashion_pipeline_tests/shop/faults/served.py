@@ -12,7 +12,8 @@ import uvicorn
 
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import ModelShop
-from fashion_pipeline.model_shop.wire import protocol
+from fashion_pipeline_tests.model_shop.control import handle
+from fashion_pipeline_tests.model_shop.wire import protocol
 
 
 class _Server(uvicorn.Server):
@@ -24,14 +25,14 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def served(
-    shops: Mapping[str, ModelShop], *, control_token: str | None = None, tls: Path | None = None
+    shops: Mapping[str, ModelShop], *, control: bool = False, tls: Path | None = None
 ) -> AsyncIterator[int]:
     """Serve shops on 127.0.0.1 until the block ends; gives the port. Shops may be added meanwhile.
 
-    ``tls`` is a PEM file of key and certificate.
+    With ``control`` they obey orders over HTTP (see ``model_shop.control``). ``tls`` is a PEM file of key and certificate.
     """
     config = uvicorn.Config(
-        app(shops, control_token=control_token),
+        app(shops, handler=handle if control else None),
         http=protocol(),
         log_level="critical",
         log_config=None,

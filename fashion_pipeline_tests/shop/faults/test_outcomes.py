@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fashion_pipeline.errors import ShopAuthError, ShopError, ShopProtocolError, ShopUnavailable
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.shop.rest import CULPRIT
 from fashion_pipeline_tests.clock import MONDAY
+from fashion_pipeline_tests.model_shop import faults
 from fashion_pipeline_tests.shop.faults.stage import Stage, assert_no_keys
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 URL = "https://shop.example/atelier/wp-json/wc/v3/products"
 PLAIN = "choose another structure under Settings > Permalinks"
-FAILS = "the shop's own software fails: its owner finds the cause in the log of PHP, or of the database"
+FAILS = "the shop's own software fails: its owner finds the cause in the logs of PHP and of the database"
 NOT_ALLOWED = (
-    f"GET {URL} answered 401 (woocommerce_rest_cannot_view: Sorry, you cannot list resources.); either the key is "
-    "unknown to the shop, or the server drops the Authorization header, or WordPress does not know that it is behind "
-    "https, or its permalinks are set to Plain: fashion-pipeline doctor atelier finds out which"
+    f"GET {URL} answered 401 (woocommerce_rest_cannot_view: Sorry, you cannot list resources.); the key is "
+    "unknown to the shop, or its server drops the Authorization header, or WordPress does not know that it is served "
+    "over https, or its permalinks are set to Plain: run fashion-pipeline doctor atelier to find out which"
 )
 
 
@@ -41,47 +41,47 @@ ENDS = {
     "429 for two minutes": Ends(
         faults.busy,
         ShopUnavailable,
-        f"GET {URL} answered 429 with the page 'Too Many Requests'; its host limits how often it may be asked (it asks "
-        "to wait 120 s); a lower FASHION_CONNECTIONS_PER_HOST may help: it is tried again later",
+        f"GET {URL} answered 429 with the page 'Too Many Requests'; its host limits the rate of requests (it asks "
+        "to wait 120 s); a lower FASHION_CONNECTIONS_PER_HOST may help; it is retried later",
         requests=1,
     ),
     "503 without a word": Ends(
         lambda: faults.busy(503, None),
         ShopUnavailable,
-        f"GET {URL} answered 503 with the page 'Service Unavailable'; the shop is busy or in maintenance: it is tried "
-        "again later",
+        f"GET {URL} answered 503 with the page 'Service Unavailable'; the shop is busy or in maintenance; it is "
+        "retried later",
         requests=4,
     ),
     "maintenance": Ends(
         faults.maintenance,
         ShopUnavailable,
         f"GET {URL} answered 503 with the page 'Maintenance'; the shop is busy or in maintenance (it asks to wait "
-        "600 s): it is tried again later",
+        "600 s); it is retried later",
         requests=1,
     ),
     "a gateway without an answer": Ends(
         lambda: faults.busy(502, None),
         ShopUnavailable,
-        f"GET {URL} answered 502 with the page 'Service Unavailable'; the server in front of the shop had no answer "
-        "from it: tell the shop's owner if that lasts: it is tried again later",
+        f"GET {URL} answered 502 with the page 'Service Unavailable'; the server in front of the shop got no response "
+        "from it: if that lasts, inform the shop's owner; it is retried later",
         requests=4,
     ),
     "the database is down": Ends(
         faults.database_down,
         ShopUnavailable,
-        f"GET {URL} answered 500 with the page 'Database Error'; {FAILS}: it is tried again later",
+        f"GET {URL} answered 500 with the page 'Database Error'; {FAILS}; it is retried later",
         requests=6,
     ),
     "a fatal error of PHP": Ends(
         faults.fatal_error,
         ShopUnavailable,
-        f"GET {URL} answered 500 with the page 'WordPress › Error'; {FAILS}: it is tried again later",  # noqa: RUF001 - as WordPress writes it
+        f"GET {URL} answered 500 with the page 'WordPress › Error'; {FAILS}; it is retried later",  # noqa: RUF001 - as WordPress writes it
         requests=6,
     ),
     "the connection is dropped": Ends(
         faults.drops,
         ShopUnavailable,
-        f"{URL}: the host did not answer (Server disconnected.); it is tried again later; check that the shop is up",
+        f"{URL}: the host did not answer (Server disconnected.); it is retried later; check that the shop is up",
         requests=4,
     ),
     "a redirect to www": Ends(
@@ -94,8 +94,8 @@ ENDS = {
     "a firewall that refuses everyone": Ends(
         lambda: faults.firewall("."),
         ShopAuthError,
-        f"GET {URL} answered 403 with the page 'Attention Required!'; a firewall in front of the shop refuses us: let "
-        "the User-Agent beginning with fashion-pipeline reach /wp-json/wc/v3/",
+        f"GET {URL} answered 403 with the page 'Attention Required!'; a firewall in front of the shop blocks us: allow "
+        "the User-Agent that begins with fashion-pipeline on /wp-json/wc/v3/",
         requests=1,
     ),
     "plain permalinks": Ends(
@@ -240,7 +240,7 @@ async def test_the_same_page_for_ever(atelier: Stage, caplog: pytest.LogCaptureF
         await atelier.read(sweep=True)
     assert str(error.value) == (
         "store atelier: https://shop.example/atelier answers with the same products whatever page is asked for; a "
-        "plugin or a cache drops the parameter page: exempt /wp-json/ from it"
+        "plugin or a cache drops the parameter page; exempt /wp-json/ from it"
     )
     assert atelier.table is before
     assert_no_keys([atelier], caplog)
@@ -297,7 +297,7 @@ async def test_hidden_products(sweep: bool, atelier: Stage, caplog: pytest.LogCa
     assert details == {
         key: f"absent from the listing, and cannot be read by its id: store atelier: GET {URL}/{key} answered 403 "
         "(woocommerce_rest_cannot_view: Sorry, you cannot view this resource.); the key's user may not see products: "
-        "make a key for an administrator or shop manager"
+        "create a key for an administrator or a shop manager"
         if sweep
         else ""
         for key in hidden

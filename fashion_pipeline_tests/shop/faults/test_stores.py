@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fashion_pipeline.errors import ShopError
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.shop.catalogue import ReadCounts
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.model_shop import faults
+from fashion_pipeline_tests.model_shop.control import FAULTS
 from fashion_pipeline_tests.shop.faults.conftest import loopback
 from fashion_pipeline_tests.shop.faults.served import served
 from fashion_pipeline_tests.shop.faults.stage import AGENT, LIMITS, Stage, assert_no_keys, shop_and_store
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 HANGING = Limits(max_bytes=1024 * 1024, deadline_s=0.05)
 HEALTHY = [f"healthy-{number}" for number in range(3)]
@@ -113,7 +114,7 @@ async def town(clock: HandClock) -> AsyncIterator[Town]:
 
 async def test_every_fault_at_once(clock: HandClock, caplog: pytest.LogCaptureFixture) -> None:
     """With a fault of each kind next door, every healthy store is read in full, at no more than it costs alone."""
-    assert FAULTY.keys() == faults.FAULTS.keys()
+    assert FAULTY.keys() == FAULTS.keys()
     async with town(clock) as shops:
         healthy = [shops.open(name) for name in HEALTHY]
         faulty = {name: shops.open(name.replace("_", "-")) for name in FAULTY}

@@ -10,11 +10,12 @@ import pytest
 import trustme
 
 from fashion_pipeline.errors import ShopError, ShopUnavailable
-from fashion_pipeline.model_shop import faults
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.web.client import Limits, Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.model_shop import faults
+from fashion_pipeline_tests.model_shop.control import TOKEN
 from fashion_pipeline_tests.shop.faults.conftest import loopback
 from fashion_pipeline_tests.shop.faults.served import served
 from fashion_pipeline_tests.shop.faults.stage import AGENT, Stage, assert_no_keys, shop_and_store
@@ -27,7 +28,7 @@ IMPATIENT = Limits(max_bytes=1024 * 1024, deadline_s=0.05)
 async def plain(clock: HandClock) -> AsyncIterator[Stage]:
     """A store whose shop is served over plain http, on a real socket."""
     shops: dict[str, ModelShop] = {}
-    async with served(shops, control_token="open") as port:
+    async with served(shops, control=True) as port:
         model, store = shop_and_store("plain", origin=f"http://shop.example:{port}")
         shops[model.id] = model
         guard = Guard(allow_private_hosts=("shop.example",), resolver=loopback)
@@ -52,8 +53,8 @@ async def test_a_dropped_connection(sweep: bool, plain: Stage, caplog: pytest.Lo
     await plain.read(sweep=True)
     plain.model.fault = faults.drops()
     assert await fails(plain, sweep=sweep) == (
-        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is tried "
-        "again later; check that the shop is up"
+        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is "
+        "retried later; check that the shop is up"
     )
     assert len(plain.model.asked) == 4
     assert_no_keys([plain], caplog)
@@ -70,8 +71,8 @@ async def test_an_answer_cut_off(sweep: bool, plain: Stage, caplog: pytest.LogCa
     plain.model.fault = faults.drops(after_bytes=40)
     said = await fails(plain, sweep=sweep)
     assert re.fullmatch(
-        r" broke off after 40 bytes \(peer closed connection .*\); it is tried again later; if that lasts, ask whoever "
-        r"hosts the shop what cuts its answers off",
+        r" broke off after 40 bytes \(peer closed connection .*\); it is retried later; if that lasts, ask whoever "
+        r"hosts the shop what cuts its responses off",
         said,
     )
     assert_no_keys([plain], caplog)
@@ -85,7 +86,7 @@ async def test_a_shop_that_hangs(plain: Stage, caplog: pytest.LogCaptureFixture)
     await plain.read(sweep=True)
     plain.model.fault = faults.slow(600)
     assert await fails(plain, sweep=False) == (
-        " took longer than 0.05 s; it is tried again later; ask whoever hosts the shop why it is slow"
+        " took longer than 0.05 s; it is retried later; ask whoever hosts the shop why it is slow"
     )
     assert_no_keys([plain], caplog)
     plain.model.fault = faults.slow(0.001)
@@ -102,7 +103,7 @@ async def test_a_server_that_is_not_there(clock: HandClock, caplog: pytest.LogCa
     async with Web(guard=guard, clock=clock, user_agent=AGENT) as web:
         said = await fails(Stage(model, store, clock, web), sweep=True)
     assert said == (
-        ": the host did not answer (All connection attempts failed); it is tried again later; check that the shop is up"
+        ": the host did not answer (All connection attempts failed); it is retried later; check that the shop is up"
     )
 
 
@@ -125,7 +126,7 @@ async def test_faults_may_be_ordered_over_http(plain: Stage) -> None:
     """Another process orders faults by name, with their options and limits, and ends them."""
 
     async def order(*wanted: Mapping[str, object]) -> httpx.Response:
-        async with httpx.AsyncClient(headers={"authorization": "Bearer open"}) as client:
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}) as client:
             url = plain.store.url.replace("shop.example", "127.0.0.1")
             return await client.post(f"{url}/_control", json={"do": "faults", "faults": list(wanted)})
 

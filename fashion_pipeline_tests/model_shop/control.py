@@ -1,32 +1,45 @@
-"""The shopkeeper's hand over HTTP: changes a running model shop, for tests and for the demo.
+"""Changes a running model shop over HTTP.
 
-``POST /<store-id>/_control`` with ``Authorization: Bearer <token>`` and a JSON body
-``{"do": <verb>, …}``; it exists only in a server started with a control token.
+``POST /<store-id>/_control`` with ``Authorization: Bearer <TOKEN>`` and a JSON body ``{"do": <verb>, …}``.
+``python -m fashion_pipeline_tests.model_shop.control`` serves the demo's shops with it.
 """
 
 from __future__ import annotations
 
 import base64
-import hmac
-from collections.abc import Callable, Mapping
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fashion_pipeline.model_shop.faults import made_of
+from fashion_pipeline.demo.serve import main
 from fashion_pipeline.model_shop.shop import ModelShop
+from fashion_pipeline_tests.model_shop import faults
+from fashion_pipeline_tests.model_shop.wire import protocol
+
+if TYPE_CHECKING:
+    from fashion_pipeline.model_shop.middleware import Fault
+
+TOKEN = "open"
+CONTROLLED = __name__
+"""The program that serves the demo's shops and obeys orders."""
 
 
-async def control(shop: ModelShop, request: Request, token: str) -> Response:
-    """Carry out one command; answers ``{"ok": true, …}`` or 4xx with a sentence in ``error``."""
+async def handle(shop: ModelShop, request: Request) -> Response | None:
+    """Carry out an order: ``{"ok": true, …}``, or 4xx with a sentence in ``error``; None for any other request."""
+    return await _carry_out(shop, request) if request.url.path == f"/{shop.id}/_control" else None
+
+
+async def _carry_out(shop: ModelShop, request: Request) -> Response:
     if request.method != "POST":
         return _wrong(405, "POST a JSON object with the key 'do'")
-    given = request.headers.get("authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-        return _wrong(401, "the header 'Authorization: Bearer <control token>' is missing or wrong")
+    if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        return _wrong(401, "the header 'Authorization: Bearer <token>' is missing or wrong")
     try:
         order = dict(await request.json())
         verb = _VERBS[order.pop("do")]
@@ -120,8 +133,8 @@ def _set(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Let go wrong what the list ``faults`` says (see ``faults.made_of``), and nothing else; none: all is well."""
-    shop.fault = made_of(order["faults"])
+    """Let go wrong what the list ``faults`` says (see ``fault_of``), and nothing else; none: all is well."""
+    shop.fault = fault_of(order["faults"])
     return {}
 
 
@@ -133,7 +146,7 @@ def _clock(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     return {"now": shop.clock.now().isoformat()}
 
 
-def _cron(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG001 - verbs share one form
+def _cron(shop: ModelShop, order: Mapping[str, Any]) -> dict[str, Any]:
     return {"published": shop.run_cron()}
 
 
@@ -164,3 +177,59 @@ _VERBS: dict[str, Callable[[ModelShop, Mapping[str, Any]], dict[str, Any]]] = {
     "cron": _cron,
     "asked": _asked,
 }
+
+
+FAULTS: dict[str, Callable[..., Fault]] = {
+    made.__name__: made
+    for made in (
+        *(faults.busy, faults.database_down, faults.fatal_error, faults.maintenance, faults.inactive_woocommerce),
+        *(
+            faults.byte_order_mark,
+            faults.php_notice,
+            faults.poison,
+            faults.same_page,
+            faults.shrinking,
+            faults.loses_rows,
+        ),
+        *(
+            faults.slow,
+            faults.drops,
+            faults.redirects,
+            faults.firewall,
+            faults.plain_permalinks,
+            faults.strips_authorization,
+            faults.unaware_of_https,
+        ),
+        *(faults.no_date, faults.no_totals, faults.old_woocommerce),
+    )
+}
+"""The faults by name."""
+
+
+def fault_of(orders: Iterable[Mapping[str, Any]]) -> Fault | None:
+    """Make a fault of what JSON says: ``{"name": "poison", "ids": [17], "first": 3, "path": …, "query": …}``.
+
+    Raises:
+        ValueError: there is no fault of a name, or it has no such option.
+    """
+    made = []
+    for order in orders:
+        options = dict(order)
+        times, path, query = options.pop("first", None), options.pop("path", ""), options.pop("query", None)
+        name = options.pop("name", None)
+        if name not in FAULTS:
+            msg = f"'name' must be one of {', '.join(FAULTS)}"
+            raise ValueError(msg)
+        ids = options.pop("ids", ())
+        try:
+            fault = FAULTS[name](*ids, **options)
+        except TypeError:
+            msg = f"{name} takes {inspect.signature(FAULTS[name])}"
+            raise ValueError(msg) from None
+        fault = faults.only(fault, path=path, query=query) if path or query else fault
+        made.append(fault if times is None else faults.first(int(times), fault))
+    return faults.together(*made) if made else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(handler=handle, http=protocol()))

@@ -1,4 +1,4 @@
-"""Model shops of this process, served over http and https: a test changes them while a command asks them."""
+"""Serves model shops of this process over http and https, so that tests can change them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from PIL import Image
 from fashion_pipeline.cli.main import cli
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import Key, ModelShop
-from fashion_pipeline.model_shop.wire import protocol
+from fashion_pipeline_tests.model_shop.wire import protocol
 
 KEY = Key("ck_a_key_of_the_test", "cs_a_secret_of_the_test")
 
 
 @dataclass
 class Serving:
-    """Two servers, with and without TLS, of the same shops."""
+    """Two servers of the same shops, with and without TLS."""
 
     folder: Path
     shops: dict[str, ModelShop] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Serving:
 
     @contextlib.contextmanager
     def on_one_port(self) -> Iterator[str]:
-        """Give host and port of both servers at once, as their usual ports are one host's."""
+        """Give one host and port that both servers share, as the usual ports share a host."""
         with _Switch(self.origins) as switch:
             thread = threading.Thread(target=switch.serve_forever, args=(0.05,))
             thread.start()
@@ -94,7 +94,7 @@ class Serving:
 
 
 class _Switch(socketserver.ThreadingTCPServer):
-    """Leads a connection that begins as TLS does to the https server, any other to the other."""
+    """Forwards a connection that begins as TLS does to the https server, any other to the http server."""
 
     daemon_threads = True
 
@@ -124,19 +124,23 @@ def _pour(source: socket.socket, sink: socket.socket) -> None:
 
 
 @dataclass
-class Doctored:
-    """One store of a ``stores.yaml``, and the shop behind it."""
+class ServedStore:
+    """A shop, and its entry in a ``stores.yaml``.
+
+    ``settings`` replace keys of the entry (None removes one), ``others`` are the keys of further
+    entries, and ``variables`` replace environment variables.
+    """
 
     serving: Serving
     shop: ModelShop
     folder: Path
-    store: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     others: list[dict[str, Any]] = field(default_factory=list)
     variables: dict[str, str | None] = field(default_factory=dict)
 
     def describe(self) -> None:
         """Write stores.yaml: this store, and others."""
-        stores = [self._entry(self.store), *map(self._entry, self.others)]
+        stores = [self._entry(self.settings), *map(self._entry, self.others)]
         (self.folder / "stores.yaml").write_text(json.dumps({"stores": stores}), "utf-8")
 
     def _entry(self, keys: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class Doctored:
 
     @property
     def environment(self) -> dict[str, str | None]:
-        """What the command line finds in its environment."""
+        """The environment of the command line."""
         return {
             "FASHION_STORES": str(self.folder / "stores.yaml"),
             "FASHION_HOME": str(self.folder / "home"),
@@ -169,8 +173,8 @@ class Doctored:
         return CliRunner(env=self.environment).invoke(cli, list(arguments))
 
 
-def picture(*, side_px: int = 480, file_bytes: int = 60_000, square_px: int = 16, sharp: bool = True) -> bytes:
-    """Return a JPEG of so many pixels, padded behind its end to so many bytes."""
+def jpeg(*, side_px: int = 480, file_bytes: int = 60_000, square_px: int = 16, sharp: bool = True) -> bytes:
+    """Return a square JPEG, padded behind its end to a number of bytes."""
     places = np.indices((side_px, side_px)).sum(axis=0)
     values = places // square_px % 2 * 200 if sharp else places * 255 / (2 * side_px)
     buffer = io.BytesIO()

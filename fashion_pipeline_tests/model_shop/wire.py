@@ -1,4 +1,4 @@
-"""Answers that go wrong on their way: late, broken off, or never begun.
+"""Responses that are late, truncated, or never begin.
 
 A connection can only be closed by the server that holds it. ``serve`` speaks HTTP by ``protocol()``,
 which hands each request its own connection; any other server (``httpx.ASGITransport``, where there
@@ -23,12 +23,12 @@ class Dropped(httpx.ReadError):
 
 
 class Wire(Response):
-    """An answer as the wire leaves it.
+    """A response as the network delivers it.
 
     Attributes:
-        late_s: seconds that it waits; it is given up when nobody waits for it any more.
-        arrives: bytes of its body that do; None: all. Then the connection is closed.
-        begins: False where it is closed before the status.
+        late_s: delay in seconds; it ends early when the client disconnects.
+        arrives: bytes of the body that are sent before the connection is closed; None: all, and it stays open.
+        begins: False where the connection is closed before the status.
     """
 
     late_s: float = 0.0
@@ -37,7 +37,7 @@ class Wire(Response):
 
     @classmethod
     def of(cls, answer: Response) -> Self:
-        """Return an answer as one of this kind."""
+        """Return a response as a ``Wire``."""
         if isinstance(answer, cls):
             return answer
         made = cls(bytes(answer.body), status_code=answer.status_code)
@@ -52,7 +52,7 @@ class Wire(Response):
         """
         if self.late_s:
             with anyio.move_on_after(self.late_s):
-                await _client_left(receive)
+                await _client_disconnected(receive)
                 return
         if self.begins and self.arrives is None:
             await super().__call__(scope, receive, send)
@@ -66,10 +66,10 @@ class Wire(Response):
             part = bytes(self.body)[: self.arrives]
             await send({"type": "http.response.body", "body": part, "more_body": True})
         close()
-        await _client_left(receive)
+        await _client_disconnected(receive)
 
 
-async def _client_left(receive: Receive) -> None:
+async def _client_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 

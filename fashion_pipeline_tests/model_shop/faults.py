@@ -1,30 +1,30 @@
-"""What goes wrong in real shops, each by name, to be put into ``ModelShop.fault``.
+"""Faults of real shops, by name, for ``ModelShop.fault``.
 
 They combine: ``together(slow(2), first(3, busy()), only(poison(17), query={"status": "any"}))``.
-Where a real WooCommerce was recorded in that state, the answer is the recorded one but for the
+Where a real WooCommerce was recorded in that state, the response is the recorded one without the
 style sheet of its pages.
 """
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fashion_pipeline.model_shop.meddling import (
+from fashion_pipeline.model_shop.middleware import Change
+from fashion_pipeline_tests.model_shop.exchanges import (
     NO_CACHE,
     answering,
     as_json,
     asked_as,
     changed_request,
-    changing_the_api,
+    changing_api_responses,
     html_answer,
     page,
     query_with,
@@ -32,11 +32,10 @@ from fashion_pipeline.model_shop.meddling import (
     with_body,
     without_headers,
 )
-from fashion_pipeline.model_shop.shop import Change
-from fashion_pipeline.model_shop.wire import Wire
+from fashion_pipeline_tests.model_shop.wire import Wire
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 DEFAULT_AGENTS = r"^$|python|curl|wget|go-http-client|java|libwww|httpx|aiohttp|axios|woocommerce"
 """User-Agents that firewalls refuse for being those of libraries; a regular expression."""
@@ -45,14 +44,14 @@ _SINCE_5_8 = ("modified_after", "modified_before", "dates_are_gmt")
 
 
 def together(*faults: Fault) -> Fault:
-    """Let several faults meet: each sees the request as those before left it; the first that answers does."""
+    """Combine faults: each sees the request as changed by those before it; the first one that answers wins."""
 
     def fault(request: Request) -> Change | None:
         changes: list[Change] = []
         for each in faults:
-            said = each(request)
-            if said is not None:
-                changes.append(said if isinstance(said, Change) else Change(instead=said))
+            result = each(request)
+            if result is not None:
+                changes.append(result if isinstance(result, Change) else Change(instead=result))
                 request = changes[-1].request or request
         if not changes:
             return None
@@ -69,20 +68,20 @@ def together(*faults: Fault) -> Fault:
 
 
 def first(times: int, fault: Fault) -> Fault:
-    """Let a fault act that often, and then no more."""
+    """Limit how often a fault acts."""
     acted = 0
 
     def limited(request: Request) -> Response | Change | None:
         nonlocal acted
-        said = fault(request) if acted < times else None
-        acted += said is not None
-        return said
+        result = fault(request) if acted < times else None
+        acted += result is not None
+        return result
 
     return limited
 
 
 def only(fault: Fault, *, path: str = "", query: Mapping[str, str] | None = None) -> Fault:
-    """Let a fault act on some requests: those whose path matches, and whose query says all of this.
+    """Let a fault act only on requests whose path matches and whose query has these parameters.
 
     Args:
         fault: which one.
@@ -145,7 +144,7 @@ def inactive_woocommerce() -> Fault:
 
 def byte_order_mark() -> Fault:
     """Send a byte order mark before every body of the API, as a file of PHP saved with one does."""
-    return changing_the_api(lambda response: with_body(response, b"\xef\xbb\xbf" + bytes(response.body)))
+    return changing_api_responses(lambda response: with_body(response, b"\xef\xbb\xbf" + bytes(response.body)))
 
 
 def php_notice() -> Fault:
@@ -154,11 +153,11 @@ def php_notice() -> Fault:
         b"<br />\n<b>Warning</b>:  Undefined variable $undefined_var in "
         b"<b>/var/www/html/wp-content/mu-plugins/zz_odd.php</b> on line <b>1</b><br />\n"
     )
-    return changing_the_api(lambda response: with_body(response, notice + bytes(response.body)))
+    return changing_api_responses(lambda response: with_body(response, notice + bytes(response.body)))
 
 
 def poison(*ids: int, field: str = "price") -> Fault:
-    """Let products have a value that no JSON can hold: every answer with one's ``field`` in it is a 500."""
+    """Give products a value that JSON cannot encode: every response with their ``field`` is a 500."""
     body = {"code": "rest_encode_error", "message": "Inf and NaN cannot be JSON encoded", "data": {"status": 500}}
 
     def apply(response: Response) -> Response:
@@ -167,7 +166,7 @@ def poison(*ids: int, field: str = "price") -> Fault:
         response.status_code = 500
         return with_body(response, as_json(body))
 
-    return changing_the_api(apply)
+    return changing_api_responses(apply)
 
 
 def same_page() -> Fault:
@@ -182,15 +181,15 @@ def same_page() -> Fault:
 
 
 def shrinking(by: int = 1) -> Fault:
-    """Let each page of a listing say that there are so many products fewer than the page before it says."""
+    """Lower X-WP-Total by ``by`` from each page of a listing to the next."""
 
     def fault(request: Request) -> Change | None:
         number = request.query_params.get("page", "1")
 
         def apply(response: Response) -> Response:
             if "x-wp-total" in response.headers and number.isdecimal():
-                left = int(response.headers["x-wp-total"]) - (int(number) - 1) * by
-                response.headers["x-wp-total"] = str(max(0, left))
+                total = int(response.headers["x-wp-total"]) - (int(number) - 1) * by
+                response.headers["x-wp-total"] = str(max(0, total))
             return response
 
         return Change(apply=apply)
@@ -199,7 +198,7 @@ def shrinking(by: int = 1) -> Fault:
 
 
 def loses_rows(*ids: int) -> Fault:
-    """Leave products out of every listing and out of its total, though their own addresses answer."""
+    """Omit products from every listing and its total, although they can be requested by id."""
 
     def fault(request: Request) -> Change | None:
         if not request.url.path.endswith("/products"):
@@ -318,40 +317,3 @@ def old_woocommerce() -> Fault:
         return Change(changed_request(request, query=urlencode(kept))) if kept != pairs else None
 
     return fault
-
-
-FAULTS: dict[str, Callable[..., Fault]] = {
-    made.__name__: made
-    for made in (
-        *(busy, database_down, fatal_error, maintenance, inactive_woocommerce),
-        *(byte_order_mark, php_notice, poison, same_page, shrinking, loses_rows),
-        *(slow, drops, redirects, firewall, plain_permalinks, strips_authorization, unaware_of_https),
-        *(no_date, no_totals, old_woocommerce),
-    )
-}
-"""The faults by name."""
-
-
-def made_of(orders: Iterable[Mapping[str, Any]]) -> Fault | None:
-    """Make a fault of what JSON says: ``{"name": "poison", "ids": [17], "first": 3, "path": …, "query": …}``.
-
-    Raises:
-        ValueError: there is no fault of a name, or it has no such option.
-    """
-    faults = []
-    for order in orders:
-        options = dict(order)
-        times, path, query = options.pop("first", None), options.pop("path", ""), options.pop("query", None)
-        name = options.pop("name", None)
-        if name not in FAULTS:
-            msg = f"'name' must be one of {', '.join(FAULTS)}"
-            raise ValueError(msg)
-        ids = options.pop("ids", ())
-        try:
-            fault = FAULTS[name](*ids, **options)
-        except TypeError:
-            msg = f"{name} takes {inspect.signature(FAULTS[name])}"
-            raise ValueError(msg) from None
-        fault = only(fault, path=path, query=query) if path or query else fault
-        faults.append(fault if times is None else first(int(times), fault))
-    return together(*faults) if faults else None

@@ -1,4 +1,4 @@
-"""What faults are made of: changed requests, changed answers, pages."""
+"""The parts of faults: changed requests, changed responses, and pages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fashion_pipeline.model_shop.auth import SIGNED_QUERY
-from fashion_pipeline.model_shop.shop import Change
+from fashion_pipeline.model_shop.middleware import Change
 
 if TYPE_CHECKING:
-    from fashion_pipeline.model_shop.shop import Fault
+    from fashion_pipeline.model_shop.middleware import Fault
 
 NO_CACHE = "no-cache, must-revalidate, max-age=0, no-store, private"
 
@@ -29,7 +29,7 @@ def asked_as(other: Callable[[Request], Request]) -> Fault:
     return lambda request: Change(other(request))
 
 
-def changing_the_api(apply: Callable[[Response], Response]) -> Fault:
+def changing_api_responses(apply: Callable[[Response], Response]) -> Fault:
     """Change every answer of the API."""
     return lambda request: Change(apply=apply) if "/wp-json" in request.url.path else None
 
