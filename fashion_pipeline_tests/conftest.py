@@ -152,3 +152,10 @@ def pipeline(make_pipeline: Make, database_url: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_HOME", "")
     return made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs whole pipelines as slow."""
+    for item in items:
+        if "shops" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -13,6 +13,8 @@ import pytest
 
 from fashion_pipeline_tests.pipeline import Pipeline, hear_interrupts
 
+pytestmark = pytest.mark.slow
+
 
 def free_port() -> int:
     with socket.socket() as probe:

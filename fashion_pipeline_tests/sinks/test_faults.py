@@ -34,6 +34,8 @@ from fashion_pipeline_tests.builders import NOW, Shop, product, shop
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 from fashion_pipeline_tests.wire import dying
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
