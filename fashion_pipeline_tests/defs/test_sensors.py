@@ -271,6 +271,7 @@ class Counting:
             self.then()
 
 
+@pytest.mark.slow
 def test_of_many_stores_the_dead_and_the_hanging_delay_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:

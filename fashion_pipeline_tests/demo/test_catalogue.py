@@ -21,6 +21,7 @@ def rows(shop: ModelShop) -> list[dict[str, object]]:
     return [{**product_payload(shop, product), "related_ids": []} for product in shop.products.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 def test_a_hundred_images_pass_the_default_thresholds(tmp_path: Path) -> None:
     """Of the default demo, at least 100 different URLs of publishable products serve a passing image."""
