@@ -154,8 +154,8 @@ def test_waiting_for_consent_stays_in_sight(pipeline: Pipeline) -> None:
     assert "--allow-removals" in warned["stores_await_consent"]
 
 
-def test_a_first_run_that_refuses_half_is_reported() -> None:
-    """Without a history nothing is usual: from half of the products on, at least ten of them, the share is reported."""
+def test_a_first_run_that_refuses_most_is_reported() -> None:
+    """Without a history nothing is usual: a share of 60 % is reported, of ten products at least."""
     assert StoreHealth(products=20, refused=17).jumped
     assert not StoreHealth(products=20, refused=9).jumped
     assert not StoreHealth(products=4, refused=4).jumped

@@ -26,7 +26,7 @@ DAYS = 30
 LEAST_HISTORY = 3
 """Days of figures that it takes to know the usual share."""
 
-TOO_MANY = 0.5
+TOO_MANY = 0.6
 """While a store has no history, a share of rejected products from here on is reported."""
 
 FEWEST_PRODUCTS = 10
@@ -100,7 +100,7 @@ class StoreHealth:
 
     @property
     def jumped(self) -> bool:
-        """Whether clearly more products are rejected than usual, or, while nothing is usual yet, half of them."""
+        """Whether clearly more products are rejected than usual, or, while nothing is usual yet, most of them."""
         if self.usual_share is None:
             return self.products >= FEWEST_PRODUCTS and self.share >= TOO_MANY
         return self.share - self.usual_share >= JUMP
