@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.stores import Store
@@ -78,10 +79,17 @@ class InSinks:
         return {"rows": self.rows, "points": self.points, **current}
 
 
-def status_lines(store_id: str, stored: InSinks, *, store: Store | None) -> list[str]:
-    """Return the lines that ``status`` prints for a store; ``store`` is None if stores.yaml does not list it."""
+def status_lines(
+    store_id: str, stored: InSinks, *, store: Store | None, misconfigured: FashionError | None = None
+) -> list[str]:
+    """Return the lines that ``status`` prints for a store.
+
+    Args:
+        store: None if stores.yaml does not list it.
+        misconfigured: the mistake in its entry of stores.yaml.
+    """
     report = stored.as_json()
-    notes = [*_configuration_notes(store), *_sink_notes(store_id, stored, listed=store is not None)]
+    notes = [*_configuration_notes(store, misconfigured), *_sink_notes(store_id, stored, listed=store is not None)]
     counts = f"{report['products']:,} products, {stored.rows:,} rows, {stored.points:,} points"
     lines = [" - ".join([f"{store_id}: {counts}", *notes])]
     for name in ("rejected", "failed"):
@@ -90,8 +98,10 @@ def status_lines(store_id: str, stored: InSinks, *, store: Store | None) -> list
     return [*lines, *consent_lines(store_id, stored.outcomes)]
 
 
-def _configuration_notes(store: Store | None) -> Iterator[str]:
-    if store is None:
+def _configuration_notes(store: Store | None, misconfigured: FashionError | None) -> Iterator[str]:
+    if misconfigured is not None:
+        yield f"misconfigured, not synced: {misconfigured}"
+    elif store is None:
         yield "not in stores.yaml: no longer synced, data kept"
     elif store.paused:
         yield "paused"
