@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from fashion_pipeline.errors import SettingsError, StoresFileError
+from fashion_pipeline.redaction import register
 
 DEFAULT_SWEEP = "0 3 * * *"
 NO_STORES = "stores.yaml lists no store yet: add one under 'stores:', as docs/own-shop.md shows"
@@ -85,6 +86,11 @@ class Store(BaseModel):
     )
     accept_free: bool = Field(default=False, description="true: a price of 0 may be published")
     paused: bool = Field(default=False, description="true: no sensor and no schedule starts a run of it")
+
+    @model_validator(mode="after")
+    def _secrets_are_blanked(self) -> Self:
+        register(self.consumer_key.get_secret_value(), self.consumer_secret.get_secret_value())
+        return self
 
     @field_validator("id")
     @classmethod

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.stores import Store
 
@@ -135,7 +136,7 @@ def hit_line(hit: Match) -> str:
     """Return the line for one search result."""
     payload = hit.payload
     price = f"{payload['price']:.2f} {payload['currency']}"
-    return f"{hit.score:.3f}  {payload['title'][:40]:<40}  {price:>12}  {payload['store_id']} {payload['external_id']}"
+    return f"{hit.score:.3f}  {printable(payload['title'], most=40):<40}  {price:>12}  {payload['store_id']} {payload['external_id']}"
 
 
 def store_lines(store_id: str, report: Mapping[str, Any], stored: InSinks) -> list[str]:
@@ -184,7 +185,7 @@ def _text(reason: str) -> str:
 
 def outcome_lines(outcome: ProductOutcome) -> list[str]:
     """Return the lines that explain one product's outcome, and what happens next."""
-    title = f"{outcome.external_id}  {outcome.title}".rstrip()
+    title = f"{outcome.external_id}  {printable(outcome.title)}".rstrip()
     reasons = "; ".join(reason.text for reason in outcome.reasons)
     if outcome.status is Status.OK:
         lines = [title, f"  published {_publication(outcome)}: {reasons}" if reasons else "  published"]

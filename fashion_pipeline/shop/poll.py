@@ -13,6 +13,7 @@ from datetime import datetime
 
 from fashion_pipeline.errors import FashionError, ShopAuthError, ShopError, without_store
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.redaction import blank
 from fashion_pipeline.shop.news import Recent, recent_changes
 from fashion_pipeline.shop.rest import Pages
 from fashion_pipeline.stores import Store
@@ -91,4 +92,4 @@ async def poll(
 
 
 def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(blank(text).split())
