@@ -113,15 +113,16 @@ async def test_each_days_last_figures_are_kept(engine: AsyncEngine) -> None:
 @pytest.mark.parametrize(
     ("earlier", "refused", "jumped"),
     [
-        ([], 100, False),
-        ([10, 10], 100, False),
+        ([], 100, True),
+        ([], 59, False),
+        ([10, 10], 100, True),
         ([10, 10, 10], 19, False),
         ([10, 90, 10], 20, True),
         ([90] * 3, 10, False),
     ],
 )
 def test_a_jump_is_told_from_what_is_usual(earlier: list[int], refused: int, *, jumped: bool) -> None:
-    """One odd day does not move the median; a few days say nothing yet; fewer refusals are no trouble."""
+    """One odd day does not move the median; before there are three days, most of the products are too many; fewer refusals are no trouble."""
     history = tuple(Day(date(2026, 11, 1 + number), 100, count) for number, count in enumerate(earlier))
     assert StoreHealth(products=100, refused=refused, history=history).jumped is jumped
     assert StoreHealth(history=history).share == 0.0
