@@ -86,7 +86,7 @@ async def test_a_store_is_counted_as_the_run_counted_it(engine: AsyncEngine) -> 
     """Gone products are not counted; which products need a retry is the same in SQL and in Python."""
     await publish(engine, "north", *NORTH)
     health = (await store_health(engine, now=NOW))["north"]
-    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1)
+    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1, waiting=1)
     assert sum(map(needs_retry, NORTH)) == health.needs_retry
     found = await products_to_retry(engine, most=3)
     assert [outcome.external_id for outcome in found] == ["stale", "failed", "hidden"]
