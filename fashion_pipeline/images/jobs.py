@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fashion_pipeline.errors import BadUrl, WebError
-from fashion_pipeline.images.answers import Bytes, is_transient
+from fashion_pipeline.images.answers import Bytes, Evidence, evidence
 from fashion_pipeline.images.plan import ProductImage, Step, conditions
 from fashion_pipeline.web.guard import parse
 from fashion_pipeline.web.retry import LONGEST_PAUSE_S
@@ -45,9 +45,15 @@ class Host:
     _lost_s: float = 0.0
 
     def record(self, reply: Bytes | WebError, *, seconds: float) -> None:
-        """Record a reply and how long it took; a refusal of one image (404) shows that the host works."""
-        if not isinstance(reply, WebError) or not is_transient(reply):
+        """Record a reply and how long it took.
+
+        A refusal of one image (404) shows that the host works; a doubtful reply shows neither.
+        """
+        proves = evidence(reply) if isinstance(reply, WebError) else None
+        if not isinstance(reply, WebError) or proves is Evidence.CLEAR:
             self._failures_in_a_row = 0
+            return
+        if proves is Evidence.DOUBTFUL:
             return
         self._failures_in_a_row += 1
         self._lost_s += seconds

@@ -31,6 +31,8 @@ REFUSED = {
     Reason.FILE_TOO_LARGE,
 }
 """Reasons of rejections; any other reason is a temporary failure."""
+DOUBTED = {Reason.TOO_MANY_REDIRECTS, Reason.ENCODED}
+"""Reasons that reject an image without a good one to keep; else it is kept until they have lasted."""
 
 
 async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) ->
 
 
 async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: Path) -> None:
-    """A rejection drops the last good bytes, a temporary failure keeps them, and a new image replaces them."""
+    """A rejection drops the last good bytes, a failure or a doubt keeps them, and a new image replaces them."""
     home, clock = Home(UPath(tmp_path)), HandClock()
     before = fetched(url="https://shop.test/before.jpg", sha256=sha256_hex(b"before"))
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
@@ -80,7 +82,7 @@ async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: 
                 )
                 assert (name, next(iter(row.outcome.reasons), None)) == (name, reason)
                 came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else IMAGE)
-                stays = None if reason in REFUSED else before.last_good_sha256
+                stays = None if reason in REFUSED - DOUBTED else before.last_good_sha256
                 assert (name, row.shown_sha256) == (name, came if reason is None else stays)
                 assert row.outcome.detail.isprintable()
                 assert len(row.outcome.detail) < 1_000
