@@ -20,14 +20,15 @@ from fashion_pipeline.errors import HostUnavailable, WebError
 from fashion_pipeline.images.answers import Bytes, has_lasted, last_good, row_after
 from fashion_pipeline.images.doubts import SameBytes, page, same_bytes
 from fashion_pipeline.images.jobs import Host, Job, by_host
+from fashion_pipeline.images.opt_outs import opt_out
 from fashion_pipeline.images.plan import ProductImage, Step, images_of, next_step
 from fashion_pipeline.outcomes import Clock, Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.client import Limits, Web
-from fashion_pipeline.web.guard import printable, redact
+from fashion_pipeline.web.client import Limits, Reply, Web
+from fashion_pipeline.web.guard import parse, printable, redact
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,9 @@ class _Fetching:
         self.images: dict[tuple[str, str], ProductImage] = {}
         self.rows: dict[tuple[str, str], FetchedImage] = {}
         self.counts: Counter[str] = Counter()
+        self._referer = (
+            f"{str(parse(store.url).url).rstrip('/')}/"  # as from the shop's pages, which hotlink rules allow
+        )
         self._same_bytes = SameBytes(set())
         self._hosts: list[Host] = []
         self._limits = Limits(
@@ -183,6 +187,7 @@ class _Fetching:
                 sweep=sweep,
                 max_bytes=self._limits.max_bytes,
                 now=now,
+                ignores_opt_outs=self.store.opt_outs == "ignore",
             )
             if before is not None:  # what a checkpoint holds until the reply arrives
                 self.rows[key] = replace(before, position=image.listed.position)
@@ -227,7 +232,7 @@ class _Fetching:
 
     async def _request(self, job: Job) -> Bytes | WebError:
         self.counts["requests"] += 1
-        headers = {"Accept": "image/*", **job.conditions}
+        headers = {"Accept": "image/*", "Referer": self._referer, **job.conditions}
         try:
             reply = await self.web.get(job.url, limits=self._limits, headers=headers, accept=_COMPLETE.__contains__)
         except WebError as error:
@@ -238,6 +243,13 @@ class _Fetching:
             log.exception("%s cannot be fetched", url)
             msg = f"{url} caused {type(error).__name__}: {printable(error)}; this is a bug here: please report it; it is tried again later"
             return HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url)
+        return await self._received(job, reply)
+
+    async def _received(self, job: Job, reply: Reply) -> Bytes | WebError:
+        """Store the bytes of a reply, or return why they are not used."""
+        refused = opt_out(reply.headers, url=job.url) if self.store.opt_outs == "honour" else None
+        if refused is not None:
+            return refused
         if reply.status == httpx.codes.NOT_MODIFIED and job.conditions:
             self.counts["not_modified"] += 1
             return Bytes(None, 0, reply.headers)

@@ -75,6 +75,7 @@ def next_step(
     sweep: bool,
     max_bytes: int,
     now: datetime,
+    ignores_opt_outs: bool = False,
 ) -> Step:
     """Decide what an image needs.
 
@@ -85,6 +86,7 @@ def next_step(
         sweep: whether images are revalidated in this run.
         max_bytes: the store's cap on a file.
         now: the current time, aware UTC.
+        ignores_opt_outs: whether the store uses images in spite of an opt-out.
     """
     if before is None or image.url != before.url or image.modified_at != before.image_modified_at:
         return Step.GET
@@ -92,6 +94,8 @@ def next_step(
         if not blob_there or _is_doubtful(before, now=now):
             return Step.GET
         return Step.CONFIRM if sweep and due(before, now=now) else Step.KEEP
+    if ignores_opt_outs and Reason.OPTED_OUT in before.outcome.reasons:
+        return Step.GET
     if not _is_retryable(before, max_bytes=max_bytes, now=now):
         return Step.WAIT
     return Step.CONFIRM if before.sha256 is not None and blob_there else Step.GET

@@ -17,9 +17,10 @@ from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.images.fetching import Stage
 from fashion_pipeline_tests.images.rows import fetched, image, product, store
 from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
-from fashion_pipeline_tests.web.server import Site
+from fashion_pipeline_tests.web.server import Answer, Asked, Site
 
 REFUSED = {
     Reason.BAD_URL,
@@ -109,3 +110,21 @@ async def test_an_image_that_exceeds_the_deadline_is_not_retried_in_the_same_run
             )
         assert (row.outcome.status, row.outcome.reasons) == (Status.FAILED, (Reason.TOO_SLOW,))
         assert site.paths() == ["/a.jpg"]
+
+
+@pytest.mark.parametrize("path", ["", "/shop", "/b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher"])
+async def test_images_are_requested_as_from_the_shops_pages(tmp_path: Path, path: str) -> None:
+    """A hotlink rule lets an image pass that is requested with the shop's URL as Referer."""
+    allowed: list[str] = []
+
+    def hotlink_rule(asked: Asked) -> Answer:
+        allowed.append(asked.headers.get("referer", ""))
+        return Answer(IMAGE) if allowed[-1].startswith(site.url("/")) else Answer(status=403)
+
+    async with Site({"/a.jpg": hotlink_rule}) as site:
+        stage = Stage(tmp_path, site)
+        stage.store = store(site.url(path))
+        await stage.run()
+    assert stage.row.outcome.ok
+    assert allowed[0].isascii()
+    assert allowed[0].endswith("/")
