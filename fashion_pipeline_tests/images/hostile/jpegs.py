@@ -112,7 +112,10 @@ def _cut() -> Iterator[Case]:
         yield Case(f"a JPEG cut after {share:.0%} of its scan", cut, (Reason.TRUNCATED,))
     progressive = encode(checks(WIDTH, HEIGHT), progressive=True)
     yield Case("a progressive JPEG cut in half", progressive[: len(progressive) // 2], (Reason.TRUNCATED,))
-    yield Case("a JPEG without its last marker", board[:-2], (Reason.TRUNCATED,))
+    yield Case("a JPEG without its last marker", board[:-2], size=SIZE)
+    yield Case("a JPEG without its last byte", board[:-1], size=SIZE)
+    yield Case("a progressive JPEG without its last marker", progressive[:-2], size=SIZE)
+    yield Case("a JPEG without its last block", board[:-20], (Reason.TRUNCATED,))
     yield Case("a JPEG of two markers", b"\xff\xd8\xff\xd9", (Reason.UNDECODABLE,))
 
 
