@@ -19,6 +19,7 @@ from fashion_pipeline.errors import UnreadableImage
 from fashion_pipeline.images.colours import PROFILE_SPACES, to_srgb
 from fashion_pipeline.images.formats import ALLOWED, declared_size, describe, ends_early, image_format, start_of
 from fashion_pipeline.images.png import without_ignored_chunks
+from fashion_pipeline.images.webp import without_cut_metadata
 from fashion_pipeline.outcomes import Reason
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def render(image: Image.Image) -> np.ndarray:
 
 def _decode(data: bytes, found: str, max_pixels: int) -> Decoded:
     _check_size(declared_size(data), found, max_pixels)
-    opened = _load(without_ignored_chunks(data) if found == "PNG" else data, found, max_pixels)
+    sound = {"PNG": without_ignored_chunks, "WEBP": without_cut_metadata}.get(found, bytes)
+    opened = _load(sound(data), found, max_pixels)
     animated = found != "JPEG" and _is_animated(opened)  # a JPEG with several images (MPO) is not animated
     image, transparent = _flatten(opened)
     gamma = opened.info.get("gamma") if found == "PNG" and "srgb" not in opened.info else None
@@ -165,7 +167,7 @@ def _open_and_load(data: bytes) -> Image.Image:
 
 def _check_scans(data: bytes, size: tuple[int, int]) -> None:
     scans = data.count(b"\xff\xda")
-    most = min(MAX_SCANS, max(ORDINARY_SCANS, MAX_SCANNED_PIXELS // (size[0] * size[1])))
+    most = min(MAX_SCANS, max(ORDINARY_SCANS, MAX_SCANNED_PIXELS // max(1, size[0] * size[1])))
     if scans > most:
         width, height = size
         msg = f"this JPEG of {width} x {height} pixels has {scans:,} scans; the limit is {most}; save it again and upload it again"

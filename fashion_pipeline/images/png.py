@@ -10,7 +10,7 @@ _FRAME_BYTES = 12  # a chunk's length, type and check sum
 _ANCILLARY = 0x20  # PNG, 5.4: the bit of a chunk's type that lets decoders ignore it
 _USED = frozenset({b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
 _SIZES = {b"gAMA": {4}, b"sRGB": {1}}
-_TRANSPARENCY_SIZES = {0: {2}, 2: {6}, 3: set(range(1, 257))}  # by colour type (PNG, 11.3.2.1)
+_TRANSPARENCY_SIZES = {b"\0": {2}, b"\2": {6}, b"\3": set(range(1, 257))}  # by colour type (PNG, 11.3.2.1)
 _LARGEST_PROFILE = 1024 * 1024
 
 
@@ -45,7 +45,7 @@ def _is_used(data: bytes, start: int, end: int) -> bool:
         return True
     if kind not in _USED:
         return False
-    sizes = _TRANSPARENCY_SIZES.get(data[25], set()) if kind == b"tRNS" else _SIZES.get(kind, {len(content)})
+    sizes = _TRANSPARENCY_SIZES.get(data[25:26], set()) if kind == b"tRNS" else _SIZES.get(kind, {len(content)})
     if len(content) not in sizes:
         return False
     if zlib.crc32(content, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
