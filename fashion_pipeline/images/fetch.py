@@ -24,11 +24,12 @@ from fashion_pipeline.images.opt_outs import opt_out
 from fashion_pipeline.images.plan import ProductImage, Step, images_of, next_step
 from fashion_pipeline.outcomes import Clock, Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Reply, Web
-from fashion_pipeline.web.guard import parse, printable, redact
+from fashion_pipeline.web.guard import parse, redact
 
 log = logging.getLogger(__name__)
 

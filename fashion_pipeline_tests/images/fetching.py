@@ -13,8 +13,8 @@ from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.builders import image, local_store, product
 from fashion_pipeline_tests.clock import HandClock
-from fashion_pipeline_tests.images.rows import image, product, store
 from fashion_pipeline_tests.web.server import Answer, Asked, Site
 
 
@@ -35,7 +35,7 @@ class Stage:
     def __init__(self, root: Path, site: Site, **options: Any) -> None:
         self.home = Home(UPath(root))
         self.site = site
-        self.store = store(f"{site.url()}", **options)
+        self.store = local_store(f"{site.url()}", **options)
         self.clock = HandClock()
         self.products: list[Product] = [product("1", self.image("/a.jpg"))]
         self.table: Table[FetchedImage] | None = None

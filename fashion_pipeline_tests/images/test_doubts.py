@@ -16,9 +16,9 @@ from fashion_pipeline.records import FetchedImage, Table
 from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.builders import product
 from fashion_pipeline_tests.images.drawing import checks, encode
 from fashion_pipeline_tests.images.fetching import Stage
-from fashion_pipeline_tests.images.rows import product
 from fashion_pipeline_tests.web.server import Answer, Site
 
 GOOD = encode(checks(32, 32), "PNG")

@@ -14,9 +14,9 @@ from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.builders import image, local_store, product
 from fashion_pipeline_tests.clock import MONDAY
 from fashion_pipeline_tests.images.fetching import Stage, tagged
-from fashion_pipeline_tests.images.rows import image, product, store
 from fashion_pipeline_tests.web.server import Answer, Site
 
 ONE, TWO = b"one" * 100, b"two" * 100
@@ -208,7 +208,7 @@ async def test_a_raised_byte_cap_fetches_only_what_it_admits(tmp_path: Path) -> 
         stage.products.append(product("2", stage.image("/b.jpg")))
         assert (await stage.run()).rejected == 2
         stage.asked()
-        stage.store = store(site.url(), quality={"max_file_bytes": 500})
+        stage.store = local_store(site.url(), quality={"max_file_bytes": 500})
         assert await stage.run() == FetchCounts(images=2, waiting=1, requests=1, fetched=1, bytes=300)
     assert stage.asked() == ["/a.jpg"]
 
@@ -220,7 +220,7 @@ async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
         await stage.run()
         assert stage.row.outcome.reasons == (Reason.BLOCKED_ADDRESS,)
         assert stage.asked() == []
-        stage.store = store(site.url())
+        stage.store = local_store(site.url())
         await stage.run()
         assert stage.row.outcome.ok
 

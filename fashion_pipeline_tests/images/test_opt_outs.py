@@ -7,8 +7,8 @@ import pytest
 
 from fashion_pipeline.images.opt_outs import opt_out
 from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline_tests.builders import local_store
 from fashion_pipeline_tests.images.fetching import Stage
-from fashion_pipeline_tests.images.rows import store
 from fashion_pipeline_tests.web.server import Answer, Site
 
 IMAGE = b"\xff\xd8\xff an image"
@@ -48,6 +48,6 @@ async def test_an_image_whose_owner_opts_out_is_not_used(tmp_path: Path) -> None
         await stage.run()
         assert len(stage.asked()) == 2
         site.answers["/a.jpg"] = Answer(IMAGE, headers={"X-Robots-Tag": "bot: noimageai"})
-        stage.store = store(site.url(), opt_outs="ignore")
+        stage.store = local_store(site.url(), opt_outs="ignore")
         await stage.run()
         assert stage.row.outcome.ok
