@@ -98,6 +98,7 @@ def test_a_bad_decoder_is_one_images_failure(decoders: Decoders, misdeed: Misdee
     assert decoders.measure(good(), max_pixels=MAX_PIXELS)[0].problem is None
 
 
+@pytest.mark.slow
 def test_an_image_that_needs_too_much_processor_time_is_rejected() -> None:
     """It would need as much in any later attempt, so it is undecodable, not a failure to retry."""
     decoders = Decoders(1, cpu_s=0.2, program=PROGRAM)
