@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from fashion_pipeline.errors import UnreadableImage
 from fashion_pipeline.images.colours import PROFILE_SPACES, to_srgb
 from fashion_pipeline.images.formats import ALLOWED, declared_size, describe, ends_early, image_format, start_of
+from fashion_pipeline.images.jpeg import scans
 from fashion_pipeline.images.png import without_ignored_chunks
 from fashion_pipeline.images.webp import without_cut_metadata
 from fashion_pipeline.outcomes import Reason
@@ -166,11 +167,12 @@ def _open_and_load(data: bytes) -> Image.Image:
 
 
 def _check_scans(data: bytes, size: tuple[int, int]) -> None:
-    scans = data.count(b"\xff\xda")
+    if data.count(b"\xff\xda") <= ORDINARY_SCANS:  # counting them exactly takes longer
+        return
     most = min(MAX_SCANS, max(ORDINARY_SCANS, MAX_SCANNED_PIXELS // max(1, size[0] * size[1])))
-    if scans > most:
+    if (found := scans(data)) > most:
         width, height = size
-        msg = f"this JPEG of {width} x {height} pixels has {scans:,} scans; the limit is {most}; save it again and upload it again"
+        msg = f"this JPEG of {width} x {height} pixels has {found:,} scans; the limit is {most}; save it again and upload it again"
         raise UnreadableImage(msg, reason=Reason.UNDECODABLE, width=width, height=height, image_format="JPEG")
 
 
