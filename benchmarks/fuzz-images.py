@@ -115,7 +115,7 @@ def fuzz(given: argparse.Namespace) -> int:
     warnings.simplefilter("ignore")
     from fashion_pipeline.stores import Quality
 
-    thresholds, task = Quality.model_validate({}), worker.Task("measure", cap(given), 0)
+    thresholds, task = Quality.model_validate({}), worker.Task("measure", cap(given), 0, 0)
     bound = worker.memory_bound(cap(given))
     with (given.child / "report").open("r+b") as file:
         report = mmap.mmap(file.fileno(), REPORT.size)

@@ -51,6 +51,8 @@ class Reason(StrEnum):
     EMPTY = "empty", "the image's host sent no bytes"
     ENCODED = "encoded", "the image was sent with a content encoding that was not requested"
     TRUNCATED = "truncated", "the image is truncated"
+    OPTED_OUT = "opted_out", "the image's owner asks AI services not to use it (X-Robots-Tag)"
+    SAME_BYTES = "same_bytes", "the image's host sends the same bytes for several different images"
 
     # Judging its image (quality_passed).
     NOT_AN_IMAGE = "not_an_image", "the URL returned something other than an image"

@@ -145,6 +145,9 @@ class FetchedImage:
         outcome: Whether the image was fetched, and why not.
         older_sha256s: The digests used before ``sha256``, newest first; one of them stays in search while
             ``sha256`` cannot be judged.
+        doubtful_since: When the host began to send replies that a host in trouble sends, such as endless
+            redirects; None after a good reply.
+        doubted_sha256: The hex SHA-256 of such a reply's bytes, which the host sent for several images.
     """
 
     external_id: str
@@ -160,6 +163,8 @@ class FetchedImage:
     checked_at: datetime | None
     outcome: Outcome
     older_sha256s: tuple[str, ...] = ()
+    doubtful_since: datetime | None = None
+    doubted_sha256: str | None = None
 
     @property
     def shown_sha256(self) -> str | None:

@@ -85,6 +85,9 @@ class Store(BaseModel):
         (), description="hosts on private networks that this store may use: for test shops only"
     )
     accept_free: bool = Field(default=False, description="true: a price of 0 may be published")
+    opt_outs: Literal["honour", "ignore"] = Field(
+        "honour", description="ignore: use images in spite of X-Robots-Tag: noai, because their owner agreed"
+    )
     paused: bool = Field(default=False, description="true: no sensor and no schedule starts a run of it")
 
     @model_validator(mode="after")

@@ -3,11 +3,12 @@
 Hostile and merely unusual files are handled alike: the header's size is checked before a pixel is
 decoded, formats outside the list never reach their decoders, and a truncated file is refused
 instead of decoded half grey. The result looks as in a browser: EXIF rotation and the embedded
-colour profile are applied, and transparent parts are white.
+colour profile are applied, transparent parts are white, and damage that costs no pixel is ignored.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 from dataclasses import dataclass
 from functools import cache
@@ -15,24 +16,37 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fashion_pipeline.errors import UnreadableImage
-from fashion_pipeline.images.formats import ALLOWED, declared_size, describe, ends_early, image_format
+from fashion_pipeline.images.colours import PROFILE_SPACES, to_srgb
+from fashion_pipeline.images.formats import ALLOWED, declared_size, describe, ends_early, image_format, start_of
+from fashion_pipeline.images.jpeg import scans
+from fashion_pipeline.images.png import without_ignored_chunks
+from fashion_pipeline.images.webp import without_cut_metadata
 from fashion_pipeline.outcomes import Reason
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
-    from PIL._imagingcms import CmsProfile
 
 PIXEL_SPEC = "squash224-v1"
 """Version of all processing from bytes to model pixels; part of the model's fingerprint."""
 
 MODEL_SIDE_PX = 224
 
+MAX_SIDE_PX = 65_535
+"""The longest side that is decoded, as of a JPEG. A decoder needs memory for each row, however short it is."""
+
 MAX_SCANS = 500
 """The most scans of a JPEG: each costs a pass over the whole image, and only ten bytes. Ordinary files have about ten."""
 
+MAX_SCANNED_PIXELS = 1_000_000_000
+"""The most pixels of all scans of a JPEG together, unless it has no more than ``ORDINARY_SCANS``."""
+
+ORDINARY_SCANS = 20
+
+_EOI = b"\xff\xd9"
+_ANY_ROWS = b"\x55\xaa\x33\xcc" * 1024
+
 _EXIF_ORIENTATION = 0x0112
-_PROFILE_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,7 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
         UnreadableImage: the bytes are not an image, have a format that is not allowed or more than
             ``max_pixels``, are truncated, or cannot be decoded.
     """
+    data = data[start_of(data) :]
     found = image_format(data)
     if found is None:
         msg = f"the file is {describe(data)}"
@@ -105,22 +120,67 @@ def render(image: Image.Image) -> np.ndarray:
 
 def _decode(data: bytes, found: str, max_pixels: int) -> Decoded:
     _check_size(declared_size(data), found, max_pixels)
-    scans = data.count(b"\xff\xda") if found == "JPEG" else 0
-    if scans > MAX_SCANS:
-        msg = f"this JPEG has {scans:,} scans; the limit is {MAX_SCANS}; save it again and upload it again"
-        raise UnreadableImage(msg, reason=Reason.UNDECODABLE, image_format=found)
-    with _pillow().open(io.BytesIO(data), formats=[found]) as opened:
-        _check_size(opened.size, found, max_pixels)
-        opened.load()
-        animated = found != "JPEG" and _is_animated(opened)  # a JPEG with several images (MPO) is not animated
-        image, transparent = _flatten(opened)
-        image = _to_srgb(image, opened.info.get("icc_profile"))
-        image = _rotate(image, opened)
+    sound = {"PNG": without_ignored_chunks, "WEBP": without_cut_metadata}.get(found, bytes)
+    opened = _load(sound(data), found, max_pixels)
+    animated = found != "JPEG" and _is_animated(opened)  # a JPEG with several images (MPO) is not animated
+    image, transparent = _flatten(opened)
+    gamma = opened.info.get("gamma") if found == "PNG" and "srgb" not in opened.info else None
+    image = to_srgb(image, profile=opened.info.get("icc_profile"), gamma=gamma)
+    image = _rotate(image, opened.info.get("exif"))
     return Decoded(image, image.width, image.height, found, animated, transparent)
+
+
+def _load(data: bytes, found: str, max_pixels: int) -> Image.Image:
+    """Decode the pixels; the size is checked before, and a JPEG's scans."""
+    opened: Image.Image = _pillow().open(io.BytesIO(data), formats=[found])
+    _check_size(opened.size, found, max_pixels)
+    if found == "JPEG":
+        _check_scans(data, opened.size)
+    try:
+        opened.load()
+    except OSError as error:
+        if found != "JPEG" or "truncated" not in str(error) or not _lacks_only_its_end(data):
+            raise
+        return _open_and_load(data + _EOI)
+    return opened
+
+
+def _lacks_only_its_end(data: bytes) -> bool:
+    """Whether every row of a truncated JPEG came: then bytes after its last one change no pixel.
+
+    A decoder fills missing rows with what follows, or with grey.
+    """
+    complete = data.rstrip(b"\xff")  # the first byte of the end's marker
+    try:
+        shown = {hashlib.sha256(_open_and_load(complete + tail + _EOI).tobytes()).digest() for tail in (b"", _ANY_ROWS)}
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a decoder finds in a damaged file
+        return False
+    return len(shown) == 1
+
+
+def _open_and_load(data: bytes) -> Image.Image:
+    opened: Image.Image = _pillow().open(io.BytesIO(data), formats=["JPEG"])
+    opened.load()
+    return opened
+
+
+def _check_scans(data: bytes, size: tuple[int, int]) -> None:
+    if data.count(b"\xff\xda") <= ORDINARY_SCANS:  # counting them exactly takes longer
+        return
+    most = min(MAX_SCANS, max(ORDINARY_SCANS, MAX_SCANNED_PIXELS // max(1, size[0] * size[1])))
+    if (found := scans(data)) > most:
+        width, height = size
+        msg = f"this JPEG of {width} x {height} pixels has {found:,} scans; the limit is {most}; save it again and upload it again"
+        raise UnreadableImage(msg, reason=Reason.UNDECODABLE, width=width, height=height, image_format="JPEG")
 
 
 def _check_size(size: tuple[int, int], found: str, max_pixels: int) -> None:
     width, height = size
+    if max(size) > MAX_SIDE_PX and width * height <= max_pixels:
+        msg = f"the header declares {width} x {height} pixels; the longest side that is decoded is {MAX_SIDE_PX:,}"
+        raise UnreadableImage(msg, reason=Reason.UNDECODABLE, width=width, height=height, image_format=found)
     if width * height > max_pixels:
         msg = f"the header declares {width} x {height} pixels; the limit is {max_pixels:,} (quality.max_pixels)"
         raise UnreadableImage(msg, reason=Reason.TOO_MANY_PIXELS, width=width, height=height, image_format=found)
@@ -140,7 +200,7 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode.startswith("I"):
         return _from_16_bits(image)
     if not image.has_transparency_data:
-        return (image if image.mode in _PROFILE_SPACES else image.convert("RGB")), False
+        return (image if image.mode in PROFILE_SPACES else image.convert("RGB")), False
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
@@ -164,26 +224,11 @@ def _from_16_bits(image: Image.Image) -> tuple[Image.Image, bool]:
     return Image.fromarray(grey), transparent
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert to RGB by the embedded colour profile, or without one if none fits."""
-    from PIL import ImageCms
+def _rotate(image: Image.Image, exif: bytes | None) -> Image.Image:
+    """Apply the orientation of EXIF data; unreadable data is ignored, and so is the orientation that XMP has.
 
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            fits = source.profile.xcolor_space.strip() == _PROFILE_SPACES[image.mode]
-            if fits and "srgb" not in ImageCms.getProfileDescription(source).lower():
-                converted = ImageCms.profileToProfile(image, source, _srgb(), outputMode="RGB")
-                return converted if converted is not None else image.convert("RGB")
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001 - a damaged profile can raise anything
-            return image.convert("RGB")  # browsers ignore such a profile
-    return image.convert("RGB")
-
-
-def _rotate(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; unreadable EXIF data is ignored."""
+    For AVIF, Pillow puts the container's rotation (irot, imir) there in place of the one in EXIF.
+    """
     from PIL import Image
 
     transposes = {
@@ -195,8 +240,12 @@ def _rotate(image: Image.Image, opened: Image.Image) -> Image.Image:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }
+    if not exif:
+        return image
     try:
-        transpose = transposes.get(opened.getexif().get(_EXIF_ORIENTATION, 1))
+        found = Image.Exif()
+        found.load(exif)
+        transpose = transposes.get(found.get(_EXIF_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - hostile EXIF can raise anything; the image itself is fine
         return image
     return image if transpose is None else image.transpose(transpose)
@@ -215,10 +264,3 @@ def _pillow() -> ModuleType:
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return Image
-
-
-@cache
-def _srgb() -> CmsProfile:
-    from PIL import ImageCms
-
-    return ImageCms.createProfile("sRGB")

@@ -17,16 +17,19 @@ from datetime import timedelta
 import httpx
 
 from fashion_pipeline.errors import HostUnavailable, WebError
-from fashion_pipeline.images.answers import Bytes, row_after
+from fashion_pipeline.images.answers import Bytes, has_lasted, last_good, row_after
+from fashion_pipeline.images.doubts import SameBytes, page, same_bytes
 from fashion_pipeline.images.jobs import Host, Job, by_host
+from fashion_pipeline.images.opt_outs import opt_out
 from fashion_pipeline.images.plan import ProductImage, Step, images_of, next_step
 from fashion_pipeline.outcomes import Clock, Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
 from fashion_pipeline.redaction import printable
 from fashion_pipeline.storage.blobs import Blobs
+from fashion_pipeline.storage.files import sha256_hex
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.client import Limits, Web
-from fashion_pipeline.web.guard import redact
+from fashion_pipeline.web.client import Limits, Reply, Web
+from fashion_pipeline.web.guard import parse, redact
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +156,10 @@ class _Fetching:
         self.images: dict[tuple[str, str], ProductImage] = {}
         self.rows: dict[tuple[str, str], FetchedImage] = {}
         self.counts: Counter[str] = Counter()
+        self._referer = (
+            f"{str(parse(store.url).url).rstrip('/')}/"  # as from the shop's pages, which hotlink rules allow
+        )
+        self._same_bytes = SameBytes(set())
         self._hosts: list[Host] = []
         self._limits = Limits(
             max_bytes=store.quality.max_file_bytes,
@@ -181,9 +188,12 @@ class _Fetching:
                 sweep=sweep,
                 max_bytes=self._limits.max_bytes,
                 now=now,
+                ignores_opt_outs=self.store.opt_outs == "ignore",
             )
             if before is not None:  # what a checkpoint holds until the reply arrives
                 self.rows[key] = replace(before, position=image.listed.position)
+                if before.doubted_sha256 is not None:
+                    self._same_bytes.doubted.add(before.doubted_sha256)
             if step in {Step.KEEP, Step.WAIT}:
                 self.counts["kept" if step is Step.KEEP else "waiting"] += 1
                 continue
@@ -219,12 +229,11 @@ class _Fetching:
             started = loop.time()
             reply = await self._request(job)
             host.record(reply, seconds=loop.time() - started)
-            for image in job.images:
-                self._record(image, reply)
+            self._settle(host, job, reply)
 
     async def _request(self, job: Job) -> Bytes | WebError:
         self.counts["requests"] += 1
-        headers = {"Accept": "image/*", **job.conditions}
+        headers = {"Accept": "image/*", "Referer": self._referer, **job.conditions}
         try:
             reply = await self.web.get(job.url, limits=self._limits, headers=headers, accept=_COMPLETE.__contains__)
         except WebError as error:
@@ -235,6 +244,13 @@ class _Fetching:
             log.exception("%s cannot be fetched", url)
             msg = f"{url} caused {type(error).__name__}: {printable(error)}; this is a bug here: please report it; it is tried again later"
             return HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url)
+        return await self._received(job, reply)
+
+    async def _received(self, job: Job, reply: Reply) -> Bytes | WebError:
+        """Store the bytes of a reply, or return why they are not used."""
+        refused = opt_out(reply.headers, url=job.url) if self.store.opt_outs == "honour" else None
+        if refused is not None:
+            return refused
         if reply.status == httpx.codes.NOT_MODIFIED and job.conditions:
             self.counts["not_modified"] += 1
             return Bytes(None, 0, reply.headers)
@@ -242,10 +258,48 @@ class _Fetching:
             url = redact(job.url)
             msg = f"{url} answered {reply.status} with no bytes; open it in a browser; it is tried again later"
             return HostUnavailable(msg, reason=Reason.EMPTY, url=url, status=reply.status)
+        doubt = page(reply, url=job.url)
+        if doubt is not None and all(self._keeps_good(image, sha256_hex(reply.body)) for image in job.images):
+            return doubt
         self.counts["fetched"] += 1
         self.counts["bytes"] += len(reply.body)
         sha256 = await asyncio.to_thread(self.blobs.put, reply.body)
-        return Bytes(sha256, len(reply.body), reply.headers)
+        return Bytes(sha256, len(reply.body), reply.headers, doubt)
+
+    def _settle(self, host: Host, job: Job, reply: Bytes | WebError) -> None:
+        """Record a reply for every image of its URL, unless its bytes come for several different images."""
+        if isinstance(reply, WebError) or reply.sha256 is None:
+            for image in job.images:
+                self._record(image, reply)
+            return
+        sha256 = reply.sha256
+        for earlier in self._same_bytes.note(id(host), job, sha256):
+            for image in earlier.images:
+                if self._is_news(image, sha256):
+                    self._doubt(image, sha256)
+        for image in job.images:
+            if reply.doubt is not None and self._keeps_good(image, sha256):
+                self._record(image, reply.doubt)
+            elif sha256 in self._same_bytes.doubted and self._is_news(image, sha256):
+                self._doubt(image, sha256)
+                self._count_one()
+            else:
+                self._record(image, reply)
+
+    def _keeps_good(self, image: ProductImage, sha256: str) -> bool:
+        """Whether an image has other bytes, not doubted themselves, which stay while the new ones are doubted."""
+        if image.before is not None and image.before.outcome.ok and image.before.doubtful_since is not None:
+            return False
+        return last_good(image) is not None and self._is_news(image, sha256)
+
+    def _is_news(self, image: ProductImage, sha256: str) -> bool:
+        """Whether bytes are new for an image, and doubtful replies have not lasted so long that they count as true."""
+        return last_good(image) != sha256 and not has_lasted(image, now=self.clock.now())
+
+    def _doubt(self, image: ProductImage, sha256: str) -> None:
+        """Record that an image's new bytes are doubted."""
+        row = row_after(image, same_bytes(image.listed.url), now=self.clock.now())
+        self._put(image, replace(row, doubted_sha256=sha256))
 
     def _skip(self, job: Job, error: WebError) -> None:
         """Skip a job whose host was given up: images with good bytes keep them, the others fail."""
@@ -260,11 +314,13 @@ class _Fetching:
                 self._record(image, given_up)
 
     def _record(self, image: ProductImage, reply: Bytes | WebError) -> None:
-        row = row_after(image, reply, now=self.clock.now())
+        self._put(image, row_after(image, reply, now=self.clock.now()))
+        self._count_one()
+
+    def _put(self, image: ProductImage, row: FetchedImage) -> None:
         self.rows[image.external_id, image.listed.image_id] = row
         if not row.outcome.ok:
             self.counts["failed" if row.outcome.status is Status.FAILED else "rejected"] += 1
-        self._count_one()
 
     def _count_one(self) -> None:
         self._done += 1

@@ -20,11 +20,21 @@ _SIGNATURES = (
     (b"\xff\x0a", "JPEG XL"),
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
 )
+_GAP = b"\xef\xbb\xbf \t\r\n"
+_LONGEST_GAP = 64
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+def start_of(data: bytes) -> int:
+    """Return where a file begins: behind empty lines and byte order marks, which a shop's PHP files may send first: at most 64 bytes."""
+    head = data[: _LONGEST_GAP + 1]
+    found = head.lstrip(_GAP)
+    return len(head) - len(found) if found else 0
 
 
 def image_format(data: bytes) -> str | None:
     """Return the image format that the bytes begin with; None if they begin like no known image."""
+    data = data[start_of(data) :][:256]
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     if data[4:8] == b"ftyp":

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fashion_pipeline.errors import BadUrl, WebError
-from fashion_pipeline.images.answers import Bytes, is_transient
+from fashion_pipeline.images.answers import Bytes, Evidence, evidence
 from fashion_pipeline.images.plan import ProductImage, Step, conditions
 from fashion_pipeline.web.guard import parse
 from fashion_pipeline.web.retry import LONGEST_PAUSE_S
 
 GIVEN_UP_AFTER = 8
 """Failures in a row after which a host's other images are not requested in this run."""
+DOUBTED_UNTIL = 50
+"""Doubtful replies in a row after which a host's other images are not requested in this run: they are cheap, and each
+is evidence about its own image only."""
 MAX_LOST_S = 600.0
 """Seconds that a host's failed requests may take together; beyond that, a slow and failing host is given up."""
 
@@ -42,12 +45,23 @@ class Host:
     jobs: deque[Job] = field(default_factory=deque)
     given_up: WebError | None = None
     _failures_in_a_row: int = 0
+    _doubts_in_a_row: int = 0
     _lost_s: float = 0.0
 
     def record(self, reply: Bytes | WebError, *, seconds: float) -> None:
-        """Record a reply and how long it took; a refusal of one image (404) shows that the host works."""
-        if not isinstance(reply, WebError) or not is_transient(reply):
-            self._failures_in_a_row = 0
+        """Record a reply and how long it took.
+
+        A refusal of one image (404) shows that the host works. A doubtful reply does not, but may be
+        about its image, too.
+        """
+        proves = evidence(reply) if isinstance(reply, WebError) else None
+        if not isinstance(reply, WebError) or proves is Evidence.CLEAR:
+            self._failures_in_a_row = self._doubts_in_a_row = 0
+            return
+        if proves is Evidence.DOUBTFUL:
+            self._doubts_in_a_row += 1
+            if self._doubts_in_a_row >= DOUBTED_UNTIL:
+                self.given_up = reply
             return
         self._failures_in_a_row += 1
         self._lost_s += seconds

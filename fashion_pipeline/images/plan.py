@@ -14,6 +14,12 @@ from fashion_pipeline.stores import Store
 REVALIDATED_WITHIN = timedelta(days=7)
 """In sweeps, every image is requested again at least this often: a seventh of them each night."""
 
+BELIEVED_AFTER = timedelta(days=3)
+"""How long a doubtful reply must last until it counts as evidence against the image: longer than a weekend's trouble."""
+
+DOUBTED_FOR_AT_LEAST = timedelta(hours=1)
+"""How long doubtful bytes stay, where there were none before, until they are requested again; then as long again."""
+
 _RULE_REASONS = {Reason.BAD_URL, Reason.BLOCKED_PORT, Reason.BLOCKED_ADDRESS}
 
 
@@ -69,6 +75,7 @@ def next_step(
     sweep: bool,
     max_bytes: int,
     now: datetime,
+    ignores_opt_outs: bool = False,
 ) -> Step:
     """Decide what an image needs.
 
@@ -79,13 +86,16 @@ def next_step(
         sweep: whether images are revalidated in this run.
         max_bytes: the store's cap on a file.
         now: the current time, aware UTC.
+        ignores_opt_outs: whether the store uses images in spite of an opt-out.
     """
     if before is None or image.url != before.url or image.modified_at != before.image_modified_at:
         return Step.GET
     if before.outcome.ok:
-        if not blob_there:
+        if not blob_there or _is_doubtful(before, now=now):
             return Step.GET
         return Step.CONFIRM if sweep and due(before, now=now) else Step.KEEP
+    if ignores_opt_outs and Reason.OPTED_OUT in before.outcome.reasons:
+        return Step.GET
     if not _is_retryable(before, max_bytes=max_bytes, now=now):
         return Step.WAIT
     return Step.CONFIRM if before.sha256 is not None and blob_there else Step.GET
@@ -98,6 +108,14 @@ def due(row: FetchedImage, *, now: datetime) -> bool:
     if row.checked_at.date() >= now.date():
         return False
     return weekday(row.url) == now.weekday() or now - row.checked_at >= REVALIDATED_WITHIN
+
+
+def _is_doubtful(row: FetchedImage, *, now: datetime) -> bool:
+    """Whether to request bytes again that a host in trouble may have sent."""
+    if row.doubtful_since is None or row.checked_at is None:
+        return False
+    lasted = row.checked_at - row.doubtful_since
+    return lasted < BELIEVED_AFTER and now - row.checked_at >= max(DOUBTED_FOR_AT_LEAST, lasted)
 
 
 def _is_retryable(row: FetchedImage, *, max_bytes: int, now: datetime) -> bool:

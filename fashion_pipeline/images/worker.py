@@ -5,7 +5,7 @@ bytes in, findings (JSON) and pixels out. Its replies are never unpickled: a pro
 that an image has taken over can send its parent numbers and pixels, but no code.
 
 The kernel enforces its limits, whatever a decoder does: SIGALRM ends it at a task's deadline,
-RLIMIT_AS limits its memory, and it can write neither a core dump nor a file. It exits when its
+SIGPROF when a task has used too much processor time, RLIMIT_AS limits its memory, and it can write neither a core dump nor a file. It exits when its
 parent has ended for any reason, and when it has been idle for a while.
 """
 
@@ -52,12 +52,14 @@ class Task:
             ``shrink`` (RGB pixels that fit into a square of ``side_px``).
         max_pixels: larger images are refused.
         deadline_s: after this the kernel ends the process.
+        cpu_s: after so much processor time the kernel ends the process.
         side_px: for ``shrink`` only.
     """
 
     do: Literal["measure", "render", "shrink"]
     max_pixels: int
     deadline_s: float
+    cpu_s: float
     side_px: int = 0
 
 
@@ -108,6 +110,7 @@ def serve(connection: Connection, work: Work = answer) -> None:
         task, data = Task(**json.loads(connection.recv_bytes())), connection.recv_bytes()
         _limit_memory(memory_bound(task.max_pixels))
         signal.setitimer(signal.ITIMER_REAL, task.deadline_s)
+        signal.setitimer(signal.ITIMER_PROF, task.cpu_s)
         try:
             found, pixels = work(task, data)
         except MemoryError:
@@ -115,6 +118,7 @@ def serve(connection: Connection, work: Work = answer) -> None:
         if found.findings.problem is Reason.UNDECODABLE and _was_short_of_memory(task.max_pixels):
             os._exit(NO_MEMORY)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         connection.send_bytes(json.dumps(asdict(found)).encode())
         connection.send_bytes(pixels)
 
@@ -126,7 +130,8 @@ def main(work: Work = answer) -> None:
         signal.SIGTERM,
     ):  # sent to the whole process group; the parent handles them and closes the socket
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, signal.SIG_DFL)
     warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which nobody would read
     with contextlib.suppress(EOFError, ConnectionError):
         serve(Connection(int(sys.argv[1])), work)

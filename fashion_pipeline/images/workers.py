@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import Pipe
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 from fashion_pipeline.errors import DecoderFailed, DecoderUnavailable, UnreadableImage
 from fashion_pipeline.images.capacity import cores
 from fashion_pipeline.images.decode import MODEL_SIDE_PX
-from fashion_pipeline.images.measure import Findings
+from fashion_pipeline.images.measure import Findings, found_unreadable
 from fashion_pipeline.images.worker import NO_MEMORY, Answer, Task, memory_bound
 from fashion_pipeline.outcomes import Reason
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 30.0
 """For one image; the largest allowed image takes two or three seconds."""
+
+CPU_S = 15.0
+"""Processor time for one image. Unlike the deadline it does not depend on how busy the machine is, so that the image
+is rejected, not retried."""
 
 _PROGRAM = ("-m", "fashion_pipeline.images.worker")
 _START_S = 120.0
@@ -57,12 +61,21 @@ class Decoders:
     Args:
         count: the most workers at one time.
         deadline_s: for one image.
+        cpu_s: processor time for one image.
         program: the worker's command line after Python and its options; the socket's number is appended.
     """
 
-    def __init__(self, count: int, *, deadline_s: float = DEADLINE_S, program: Sequence[str] = _PROGRAM) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        deadline_s: float = DEADLINE_S,
+        cpu_s: float = CPU_S,
+        program: Sequence[str] = _PROGRAM,
+    ) -> None:
         self.count = count
         self.deadline_s = deadline_s
+        self.cpu_s = cpu_s
         self._program = tuple(program)
         self._places: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(count):
@@ -75,7 +88,12 @@ class Decoders:
             DecoderFailed: the decoder hung, crashed or exceeded its memory limit.
             DecoderUnavailable: no worker can be started.
         """
-        reply, pixels = self._ask(Task("measure", max_pixels, self.deadline_s), data)
+        try:
+            reply, pixels = self._ask(self._task("measure", max_pixels), data)
+        except DecoderFailed:
+            raise
+        except UnreadableImage as error:
+            return found_unreadable(error), None
         return reply.findings, None if reply.findings.problem else _array(reply, pixels)
 
     def render(self, data: bytes, *, max_pixels: int) -> np.ndarray:
@@ -86,7 +104,7 @@ class Decoders:
             DecoderFailed: the decoder hung, crashed or exceeded its memory limit; it may be retried.
             DecoderUnavailable: no worker can be started.
         """
-        reply, pixels = self._ask(Task("render", max_pixels, self.deadline_s), data)
+        reply, pixels = self._ask(self._task("render", max_pixels), data)
         _refuse(reply.findings)
         return _array(reply, pixels)
 
@@ -94,7 +112,7 @@ class Decoders:
         """Return a copy that fits into a square of ``side_px``; raises as ``render`` does."""
         from PIL import Image
 
-        reply, pixels = self._ask(Task("shrink", max_pixels, self.deadline_s, side_px), data)
+        reply, pixels = self._ask(self._task("shrink", max_pixels, side_px), data)
         _refuse(reply.findings)
         return Shrunk(Image.frombytes("RGB", reply.pixels_size, pixels), reply.findings)
 
@@ -108,6 +126,9 @@ class Decoders:
             if worker is not None:
                 worker.end()
             self._places.put(None)
+
+    def _task(self, do: Literal["measure", "render", "shrink"], max_pixels: int, side_px: int = 0) -> Task:
+        return Task(do, max_pixels, self.deadline_s, self.cpu_s, side_px)
 
     def _after_fork(self) -> None:
         """Drop the workers in a forked process: they belong to its parent, and must notice when that ends."""
@@ -211,8 +232,11 @@ class _Worker:
         self._log.close()
         self._process.returncode = 0  # it is the parent's to wait for
 
-    def _failure(self, task: Task) -> DecoderFailed:
+    def _failure(self, task: Task) -> UnreadableImage:
         status = self._ended()
+        if status == -signal.SIGPROF:
+            msg = f"it needs more than {task.cpu_s:g} s of processor time; save it again and upload it again"
+            return UnreadableImage(msg, reason=Reason.UNDECODABLE)
         if status == -signal.SIGALRM:
             return _timeout(task)
         if status == NO_MEMORY:

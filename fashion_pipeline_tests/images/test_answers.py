@@ -7,7 +7,7 @@ import pytest
 
 from fashion_pipeline.errors import BadReply, BlockedAddress, HostUnavailable, RefusedByHost, WebError
 from fashion_pipeline.images.answers import Bytes, row_after
-from fashion_pipeline.images.plan import ProductImage
+from fashion_pipeline.images.plan import BELIEVED_AFTER, ProductImage
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import FetchedImage
 from fashion_pipeline_tests.builders import fetched, image
@@ -64,7 +64,18 @@ def test_a_refusal_behind_a_redirect_has_a_time() -> None:
     """A refusal behind a redirect records its time, because it costs a request; one of the URL itself does not."""
     behind = BlockedAddress("private", reason=Reason.BLOCKED_ADDRESS, url="u", status=302)
     itself = BlockedAddress("private", reason=Reason.BLOCKED_ADDRESS, url="u")
-    assert (after(fetched(), behind).checked_at, after(fetched(), itself).checked_at) == (LATER, None)
+    assert (after(None, behind).checked_at, after(None, itself).checked_at) == (LATER, None)
+
+
+def test_a_doubtful_reply_keeps_the_last_good_bytes_until_it_has_lasted() -> None:
+    """Endless redirects are about the host at first, and about the image after three days; the wait keeps growing."""
+    loop = BadReply("loop", reason=Reason.TOO_MANY_REDIRECTS, url="u")
+    row = after(fetched(), loop)
+    assert (row.outcome.status, row.stale, row.doubtful_since) == (Status.FAILED, True, LATER)
+    row = row_after(ProductImage("1", SAME, row), loop, now=LATER + BELIEVED_AFTER)
+    assert (row.outcome.status, row.outcome.attempts, row.shown_sha256) == (Status.REJECTED, 2, None)
+    row = row_after(ProductImage("1", SAME, row), loop, now=LATER + 2 * BELIEVED_AFTER)
+    assert (row.outcome.status, row.outcome.attempts, row.doubtful_since) == (Status.REJECTED, 3, LATER)
 
 
 def test_endless_validators_are_not_kept() -> None:

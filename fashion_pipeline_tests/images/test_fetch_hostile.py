@@ -18,8 +18,9 @@ from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
 from fashion_pipeline_tests.builders import fetched, image, local_store, product
 from fashion_pipeline_tests.clock import HandClock
+from fashion_pipeline_tests.images.fetching import Stage
 from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
-from fashion_pipeline_tests.web.server import Site
+from fashion_pipeline_tests.web.server import Answer, Asked, Site
 
 REFUSED = {
     Reason.BAD_URL,
@@ -31,6 +32,8 @@ REFUSED = {
     Reason.FILE_TOO_LARGE,
 }
 """Reasons of rejections; any other reason is a temporary failure."""
+DOUBTED = {Reason.TOO_MANY_REDIRECTS, Reason.ENCODED}
+"""Reasons that reject an image without a good one to keep; else it is kept until they have lasted."""
 
 
 async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) ->
 
 
 async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: Path) -> None:
-    """A rejection drops the last good bytes, a temporary failure keeps them, and a new image replaces them."""
+    """A rejection drops the last good bytes, a failure or a doubt keeps them, and a new image replaces them."""
     home, clock = Home(UPath(tmp_path)), HandClock()
     before = fetched(url="https://shop.test/before.jpg", sha256=sha256_hex(b"before"))
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
@@ -80,7 +83,7 @@ async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: 
                 )
                 assert (name, next(iter(row.outcome.reasons), None)) == (name, reason)
                 came = sha256_hex(b"x" * CAP_BYTES if "cap" in name else IMAGE)
-                stays = None if reason in REFUSED else before.last_good_sha256
+                stays = None if reason in REFUSED - DOUBTED else before.last_good_sha256
                 assert (name, row.shown_sha256) == (name, came if reason is None else stays)
                 assert row.outcome.detail.isprintable()
                 assert len(row.outcome.detail) < 1_000
@@ -107,3 +110,21 @@ async def test_an_image_that_exceeds_the_deadline_is_not_retried_in_the_same_run
             )
         assert (row.outcome.status, row.outcome.reasons) == (Status.FAILED, (Reason.TOO_SLOW,))
         assert site.paths() == ["/a.jpg"]
+
+
+@pytest.mark.parametrize("path", ["", "/shop", "/b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher"])
+async def test_images_are_requested_as_from_the_shops_pages(tmp_path: Path, path: str) -> None:
+    """A hotlink rule lets an image pass that is requested with the shop's URL as Referer."""
+    allowed: list[str] = []
+
+    def hotlink_rule(asked: Asked) -> Answer:
+        allowed.append(asked.headers.get("referer", ""))
+        return Answer(IMAGE) if allowed[-1].startswith(site.url("/")) else Answer(status=403)
+
+    async with Site({"/a.jpg": hotlink_rule}) as site:
+        stage = Stage(tmp_path, site)
+        stage.store = local_store(site.url(path))
+        await stage.run()
+    assert stage.row.outcome.ok
+    assert allowed[0].isascii()
+    assert allowed[0].endswith("/")

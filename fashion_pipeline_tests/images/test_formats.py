@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fashion_pipeline.images.formats import ALLOWED, describe, ends_early, image_format
+from fashion_pipeline.images.formats import ALLOWED, describe, ends_early, image_format, start_of
 from fashion_pipeline_tests.images.drawing import checks, encode
 
 
@@ -51,3 +51,11 @@ def test_a_truncated_file_is_recognised_by_its_length_fields(name: str) -> None:
     assert not ends_early(data)
     assert ends_early(data[: len(data) // 2])
     assert ends_early(data[:-1])
+
+
+def test_a_file_begins_behind_a_short_gap() -> None:
+    """Up to 64 bytes of empty lines and byte order marks are skipped; a longer gap is no image's beginning."""
+    assert [start_of(gap + b"\xff\xd8\xff") for gap in (b"", b"\n", b"\xef\xbb\xbf\r\n", b" " * 64)] == [0, 1, 5, 64]
+    assert start_of(b"\n" * 65 + b"\xff\xd8\xff") == 0
+    assert image_format(b"\n" * 65 + b"\xff\xd8\xff") is None
+    assert start_of(b"") == start_of(b"\n") == 0

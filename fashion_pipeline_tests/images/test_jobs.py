@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from fashion_pipeline.errors import HostUnavailable, RefusedByHost
-from fashion_pipeline.images.jobs import GIVEN_UP_AFTER, Host, Job, by_host
+from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost
+from fashion_pipeline.images.jobs import DOUBTED_UNTIL, GIVEN_UP_AFTER, Host, Job, by_host
 from fashion_pipeline.images.plan import ProductImage, Step
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline_tests.builders import fetched, image
 
 UNAVAILABLE = HostUnavailable("503", reason=Reason.HTTP_ERROR, url="u", status=503)
 GONE = RefusedByHost("404", reason=Reason.GONE, url="u", status=404)
+LOOP = BadReply("loop", reason=Reason.TOO_MANY_REDIRECTS, url="u")
 FORBIDDEN = RefusedByHost("403", reason=Reason.HTTP_ERROR, url="u", status=403)
 
 
@@ -28,6 +29,26 @@ def test_a_refusal_of_one_image_resets_the_failures() -> None:
     for error in [*[UNAVAILABLE] * (GIVEN_UP_AFTER - 1), GONE, UNAVAILABLE]:
         host.record(error, seconds=0)
     assert host.given_up is None
+
+
+def test_a_doubtful_reply_neither_counts_nor_resets() -> None:
+    """A redirect loop is cheap and may be one image's own, so that the others are still requested."""
+    host = Host()
+    for error in [*[UNAVAILABLE] * (GIVEN_UP_AFTER - 1), *[LOOP] * GIVEN_UP_AFTER]:
+        host.record(error, seconds=0)
+    assert host.given_up is None
+    host.record(UNAVAILABLE, seconds=0)
+    assert host.given_up is UNAVAILABLE
+
+
+def test_a_host_that_sends_only_doubtful_replies_is_given_up() -> None:
+    """Fifty in a row are enough for one run; a 404 between shows that the host works."""
+    host = Host()
+    for error in [*[LOOP] * (DOUBTED_UNTIL - 1), GONE, *[LOOP] * (DOUBTED_UNTIL - 1)]:
+        host.record(error, seconds=0)
+    assert host.given_up is None
+    host.record(LOOP, seconds=0)
+    assert host.given_up is LOOP
 
 
 def test_a_long_retry_after_gives_up_the_host() -> None:

@@ -98,6 +98,19 @@ def test_a_bad_decoder_is_one_images_failure(decoders: Decoders, misdeed: Misdee
     assert decoders.measure(good(), max_pixels=MAX_PIXELS)[0].problem is None
 
 
+@pytest.mark.slow
+def test_an_image_that_needs_too_much_processor_time_is_rejected() -> None:
+    """It would need as much in any later attempt, so it is undecodable, not a failure to retry."""
+    decoders = Decoders(1, cpu_s=0.2, program=PROGRAM)
+    found, pixels = decoders.measure(misbehaving(Misdeed.HANG), max_pixels=MAX_PIXELS)
+    assert (found.problem, pixels) == (Reason.UNDECODABLE, None)
+    assert "0.2 s of processor time" in found.problem_detail
+    with pytest.raises(UnreadableImage, match="processor time") as refused:
+        decoders.render(misbehaving(Misdeed.HANG), max_pixels=MAX_PIXELS)
+    assert not refused.value.retryable
+    decoders.close()
+
+
 def test_a_crash_is_retried_once_in_a_fresh_process(decoders: Decoders, tmp_path: Path) -> None:
     """An earlier image may have damaged the process, so the image gets a second attempt."""
     data = misbehaving(Misdeed.CRASH_ONCE, str(tmp_path / "crashed"))

@@ -20,7 +20,7 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.web.guard import system_resolver
 from fashion_pipeline_tests.web.server import Answer, Asked, Site, Wire
 
-IMAGE = b"image data" * 9
+IMAGE = b"\xff\xd8\xff\xe0" + b"image data" * 8 + b"image!"
 CAP_BYTES = 1000
 
 SHOP = "93.184.216.34"

@@ -20,6 +20,9 @@ _SOI, _EOI, _SOS, _DQT, _DHT, _SOF0, _SOF2, _APP0, _APP1, _APP2, _APP14, _COM, _
 )  # fmt: skip
 
 
+_END = b"\xff\xd9"
+
+
 def cases() -> Iterator[Case]:
     """Yield the files."""
     yield from _whole()
@@ -112,7 +115,10 @@ def _cut() -> Iterator[Case]:
         yield Case(f"a JPEG cut after {share:.0%} of its scan", cut, (Reason.TRUNCATED,))
     progressive = encode(checks(WIDTH, HEIGHT), progressive=True)
     yield Case("a progressive JPEG cut in half", progressive[: len(progressive) // 2], (Reason.TRUNCATED,))
-    yield Case("a JPEG without its last marker", board[:-2], (Reason.TRUNCATED,))
+    yield Case("a JPEG without its last marker", board[:-2], size=SIZE)
+    yield Case("a JPEG without its last byte", board[:-1], size=SIZE)
+    yield Case("a progressive JPEG without its last marker", progressive[:-2], size=SIZE)
+    yield Case("a JPEG without its last block", board[:-20], (Reason.TRUNCATED,))
     yield Case("a JPEG of two markers", b"\xff\xd8\xff\xd9", (Reason.UNDECODABLE,))
 
 
@@ -152,6 +158,12 @@ def _scans() -> Iterator[Case]:
     last = progressive.rindex(b"\xff\xda")
     scan = progressive[last:-2]
     yield Case("a progressive JPEG of 400 scans", progressive[:-2] + scan * 390 + b"\xff\xd9", size=SIZE)
+    large = encode(Image.new("RGB", (3_000, 3_000)), progressive=True)
+    again = large[large.rindex(b"\xff\xda") : -2]
+    many = large[:-2] + again * 110 + _END
+    yield Case("nine million pixels in 120 scans", many, (Reason.UNDECODABLE,), size=(3_000, 3_000))
+    few = large[:-2] + again * 8 + _END
+    yield Case("nine million pixels in 18 scans", few, size=(3_000, 3_000))
     yield Case("a progressive JPEG of 2,000 scans", progressive[:-2] + scan * 2_000, (Reason.UNDECODABLE,))
     yield Case("a JPEG of 100,000 scans", _board()[:-2] + b"\xff\xda\x00\x02" * 100_000, (Reason.UNDECODABLE,))
     board = _board()

@@ -84,7 +84,9 @@ def _whole() -> Iterator[Case]:
     yield Case("an alpha that hides nothing", opaque, colour=RED, transparent=False)
     yield Case("a PNG of one pixel", encode(Image.new("RGB", (1, 1)), "PNG"), (Reason.TOO_SMALL,), size=(1, 1))
     line = encode(Image.new("1", (1_000_000, 1)), "PNG")
-    yield Case("a line of a million", line, (Reason.TOO_SMALL,), size=(1_000_000, 1))
+    yield Case("a line of a million", line, (Reason.UNDECODABLE, Reason.TOO_SMALL), size=(1_000_000, 1))
+    longest = encode(Image.new("1", (65_535, 8)), "PNG")
+    yield Case("the longest line allowed", longest, size=(65_535, 8))
 
 
 def _interlaced() -> Image.Image:
@@ -109,6 +111,8 @@ def _cut() -> Iterator[Case]:
 
 
 def _headers() -> Iterator[Case]:
+    column = png(header(1, 40_000_000, colour=0), pixels(b"\0", 1), END)
+    yield Case("a PNG that is a column of 40,000,000", column, (Reason.UNDECODABLE, Reason.TOO_SMALL))
     line = png(header(40_000_001, 1, colour=0), pixels(b"\0", 1), END)
     yield Case("a PNG that is a line of 40,000,001", line, (Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL))
     for width, height in ((12_000, 12_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)):
@@ -177,10 +181,10 @@ def _chunks() -> Iterator[Case]:
         "international text that swells": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + swelling),
         "a profile that swells to 60 MB": chunk(b"iCCP", b"icc\0\0" + swelling),
     }.items():
-        yield Case(f"a PNG with {name}", png(header(), added, pixels(), END), (Reason.UNDECODABLE,))
+        yield Case(f"a PNG with {name}", png(header(), added, pixels(), END), colour=RED)
     megabyte = zlib.compress(bytes(1_000_000), 9)
     many = [chunk(b"zTXt", b"Comment\0\0" + megabyte)] * 80
-    yield Case("a PNG with 80 MB of text", png(header(), *many, pixels(), END), (Reason.UNDECODABLE,))
+    yield Case("a PNG with 80 MB of text", png(header(), *many, pixels(), END), colour=RED)
     little = b"II*\x00\x08\x00\x00\x00"
     for name, added in {
         "text of a megabyte": chunk(b"tEXt", b"Comment\0" + b"x" * 1_000_000),
@@ -202,9 +206,19 @@ def _chunks() -> Iterator[Case]:
         yield Case(f"a PNG with {name}", png(header(), added, pixels(), END), size=SIZE)
     for name, added in {
         "a gamma of one byte": chunk(b"gAMA", b"x"),
+        "an sRGB chunk of nothing": chunk(b"sRGB"),
         "a density of one byte": chunk(b"pHYs", b"x"),
         "transparency of one byte": chunk(b"tRNS", b"x"),
         "a chunk of a wrong check sum": chunk(b"gAMA", bytes(4), crc=1),
+        "transparency of a wrong check sum": chunk(b"tRNS", b"\0\xff\0\0\0\0", crc=1),
+        "text of a wrong check sum": chunk(b"iTXt", b"Comment\0\0\0\0\0x", crc=1),
+        "a profile of a wrong check sum": chunk(b"iCCP", b"icc\0\0" + zlib.compress(b"x"), crc=1),
+        "a profile of another compression": chunk(b"iCCP", b"icc\0\1" + zlib.compress(b"x")),
+        "a profile without an end to its name": chunk(b"iCCP", b"icc"),
+        "a count of frames of a wrong check sum": chunk(b"acTL", struct.pack(">II", 2, 0), crc=1),
+    }.items():
+        yield Case(f"a PNG with {name}", png(header(), added, pixels(), END), colour=RED, animated=False)
+    for name, added in {
         "a chunk without a name": chunk(b"\0\0\0\0", b"x"),
     }.items():
         yield Case(f"a PNG with {name}", png(header(), added, pixels(), END), (Reason.UNDECODABLE,))
