@@ -209,3 +209,19 @@ async def test_a_shop_that_cannot_be_read(reader: Reader, model: ModelShop) -> N
     with pytest.raises(ShopError, match="currency"):
         await reader.read()
     assert reader.table is None
+
+
+@pytest.mark.parametrize("ties_by_id", [True, False], ids=["ties by id", "ties in any order"])
+async def test_a_bulk_edit_and_a_new_product(*, ties_by_id: bool, reader: Reader, model: ModelShop) -> None:
+    """300 products edited in one second and one new one are read, in whatever order the shop lists equal dates."""
+    model.ties_by_id = ties_by_id
+    ids = add_many(model, 450, modified=LONG_AGO)
+    await reader.read()
+    for key in ids[:300]:
+        model.edit(key, price="77")
+    model.clock.advance(30)
+    new = model.add(name="New", price="5", images=["https://shop.example/new.jpg"])
+    for _ in range(3):
+        await reader.read()
+    assert {str(reader.row(key).price) for key in ids[:300]} == {"77.00"}
+    assert reader.row(new).outcome.ok
