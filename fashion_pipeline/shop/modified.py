@@ -20,8 +20,9 @@ from datetime import UTC, datetime, timedelta
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.gallery import read_gmt
+from fashion_pipeline.shop.page_size import fit_page_size
 from fashion_pipeline.shop.product import product_id
-from fashion_pipeline.shop.rest import Page, Pages
+from fashion_pipeline.shop.rest import Page, Pages, Params
 
 _ONE_SECOND = timedelta(seconds=1)
 _MAX_PASSES = 5
@@ -92,6 +93,8 @@ class ModifiedListing:
         after = self._cursor
         first = page = await self._fetch(_Window(after))
         self._began = self._latest = page.date or clock.now()
+        if await fit_page_size(self._shop, self._params(_Window(after)), page):
+            page = await self._fetch(_Window(after))
         self._take(page, after)
         while not self._is_end(page):
             dates = _dates(page)
@@ -144,7 +147,7 @@ class ModifiedListing:
 
     async def _pages_behind(self, first: Page, window: _Window) -> AsyncIterator[Page]:
         """Yield the pages behind the first, from the last to the first. Without a total the last one is searched for."""
-        number = -(-(first.total or 0) // self._shop.per_page)
+        number = max(-(-(first.total or 0) // self._shop.per_page), first.pages or 0)
         if first.total is None:
             number, page = 1, first
             while page.rows:
@@ -160,6 +163,11 @@ class ModifiedListing:
         return page
 
     async def _fetch(self, window: _Window, number: int = 1, *, orderby: str = "modified") -> Page:
+        page = await self._shop.page(self._params(window, number, orderby=orderby))
+        self._latest = page.date or self._latest
+        return page
+
+    def _params(self, window: _Window, number: int = 1, *, orderby: str = "modified") -> Params:
         params: dict[str, str | int] = {
             "status": self._status,
             "orderby": orderby,
@@ -172,9 +180,7 @@ class ModifiedListing:
         }
         if window.before is not None:
             params["modified_before"] = _naive(window.before)
-        page = await self._shop.page(params)
-        self._latest = page.date or self._latest
-        return page
+        return params
 
     def _take(self, page: Page, after: datetime) -> bool:
         """Remember the rows not met before; return whether every row of the page is dated in the future.

@@ -1,6 +1,7 @@
 """One store's REST API: pages of products, one product, and the currency.
 
-A store is read with GET only, from ``<url>/wp-json/wc/v3/``. The Link header is never followed:
+A store is read with GET only, from ``<url>/wp-json/wc/v3/``. Each request has a parameter ``_`` of its
+own, which WordPress ignores and no cache has seen. The Link header is never followed:
 WooCommerce copies the query into it, keys included.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +44,10 @@ Params = Mapping[str, str | int]
 Payload = Mapping[str, Any]
 Answer = TypeVar("Answer")
 
+MAX_AGE_S = 60
+"""The oldest copy of a response, in seconds, that counts as the shop's present state."""
+
+_NO_CACHE = {"Cache-Control": "no-cache"}
 _LIMITS = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120)
 _LIMITS_OF_A_PART = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120, attempts=2)
 _MOST_UNREADABLE = 10
@@ -59,6 +65,7 @@ class Page:
         total: X-WP-Total, of the whole listing; None without that header.
         date: the shop's clock at the (first) response; None without a Date header.
         unreadable: ids of products that make the shop fail whenever they are in the response.
+        pages: X-WP-TotalPages: more than ``total`` and ``per_page`` make, where the shop lowers ``per_page``.
         steady: False where the page was read in parts and the total changed between them.
     """
 
@@ -66,6 +73,7 @@ class Page:
     total: int | None
     date: datetime | None
     unreadable: tuple[str, ...] = ()
+    pages: int | None = None
     steady: bool = True
 
 
@@ -179,7 +187,7 @@ class Shop:
             msg = f"{asked(self.store, path)} answered 200 but not with a list of products"
             advice = "a plugin changes the response: switch plugins off one by one to find it"
             raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
-        return Page(tuple(value), read_total(reply), read_date(reply))
+        return Page(tuple(value), read_total(reply), read_date(reply), pages=read_total(reply, "x-wp-totalpages"))
 
     async def _raise_if_down(self, error: ShopError) -> None:
         """Raise the error of a page if the whole shop is down: then no other address answers either."""
@@ -222,11 +230,19 @@ class Shop:
             raise not_json(reply, error, store=self.store, path=path) from error
 
     async def _get(self, path: str, params: Params, limits: Limits) -> Reply:
-        url = f"{self.store.url}/wp-json/wc/v3/{path}?{urlencode(params, quote_via=quote)}"
+        query = urlencode({**params, "_": secrets.token_hex(8)}, quote_via=quote)
+        url = f"{self.store.url}/wp-json/wc/v3/{path}?{query}"
         try:
-            return await self._web.get(url, limits=limits, auth=self._auth, raw=True, encodings=True)
+            reply = await self._web.get(
+                url, limits=limits, headers=_NO_CACHE, auth=self._auth, raw=True, encodings=True
+            )
         except WebError as error:
             raise broken(error, store=self.store) from error
+        age = reply.headers.get("age", "").strip()
+        if age.isdecimal() and int(age[:9]) > MAX_AGE_S:
+            msg = f"{asked(self.store, path)} was answered by a cache, with a copy that is {int(age[:9]):,} s old"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice="exempt /wp-json/ from the cache")
+        return reply
 
 
 async def gather_limited(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
@@ -258,7 +274,7 @@ def _joined(parts: Sequence[Page]) -> Page:
     )
 
 
-def read_total(reply: Reply) -> int | None:
-    """Return X-WP-Total; None without it, or where it is not a plausible number."""
-    value = reply.headers.get("x-wp-total", "").strip()
+def read_total(reply: Reply, header: str = "x-wp-total") -> int | None:
+    """Return X-WP-Total, or another header; None without it, or where it is not a plausible number."""
+    value = reply.headers.get(header, "").strip()
     return int(value) if value.isdecimal() and len(value) <= _LONGEST_TOTAL else None

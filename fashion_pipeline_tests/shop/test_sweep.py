@@ -54,6 +54,7 @@ async def test_what_a_sweep_asks_for(shop: Shop, model: ModelShop, clock: Stoppe
     queries = [parse_qs(asked.query) for asked in model.asked]
     assert [query.pop("status") for query in queries] == [["any"], ["trash"]]
     order = {"orderby": ["id"], "order": ["desc"], "per_page": ["100"], "page": ["1"], "_fields": [FIELDS]}
+    assert len({query.pop("_")[0] for query in queries}) == len(queries)
     assert all(query == order for query in queries)
 
 

@@ -1,0 +1,59 @@
+"""Asks again for what a listing shows changed without a later date: a cache may have answered from the past.
+
+Most changes move a product's date forward. A change that does not (post meta, a renamed category, a
+restored backup) looks the same as a listing of yesterday. So it counts only if a request that no
+cache can have seen shows it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from fashion_pipeline.records import Product
+from fashion_pipeline.shop.merge import Merge, Seen
+from fashion_pipeline.shop.product import product_id
+from fashion_pipeline.shop.read import fetch_by_id
+from fashion_pipeline.shop.rest import Pages, Payload
+
+
+async def confirm(shop: Pages, merge: Merge, seen: Seen, *, currency: str) -> Seen:
+    """Return what was seen, with a fresh payload for each doubtful product.
+
+    A doubtful product that is not in the fresh response keeps its row: nothing is concluded about it.
+
+    Raises:
+        ShopError: the shop cannot be read.
+    """
+    restarted = dict(merge.restarted)
+    after = merge.apply(seen, currency=currency)
+    merge.restarted.clear()
+    merge.restarted.update(restarted)
+    by_id = {product_id(payload, store=merge.store): payload for payload in seen.payloads}
+    doubtful = {key for key in by_id if key in merge.before and _is_doubtful(merge.before[key], after[key])}
+    if not doubtful:
+        return seen
+    fresh = await _fetch(shop, doubtful)
+    kept = {key: payload for key, payload in by_id.items() if key not in doubtful} | fresh
+    return replace(seen, payloads=tuple(kept.values()))
+
+
+def _is_doubtful(before: Product, after: Product) -> bool:
+    """Whether a row changed although its date did not move forward."""
+    if _content(before) == _content(after):
+        return False
+    dates = (before.modified_in_shop_at, after.modified_in_shop_at)
+    return dates[0] is None or dates[1] is None or dates[1] <= dates[0]
+
+
+def _content(row: Product) -> tuple[object, ...]:
+    return row.content_hash, row.status, row.created_in_shop_at, row.outcome.status, row.outcome.reasons
+
+
+async def _fetch(shop: Pages, ids: Iterable[str]) -> Mapping[str, Payload]:
+    """Fetch products by id: the live ones, then of the others those in the trash."""
+    found: dict[str, Payload] = {}
+    for status in ("any", "trash"):
+        pages = await fetch_by_id(shop, {status: set(ids) - found.keys()})
+        found |= {product_id(row, store=shop.store): row for page in pages for row in page.rows}
+    return {key: row for key, row in found.items() if key in set(ids)}
