@@ -22,7 +22,7 @@ from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.page_size import fit_page_size
 from fashion_pipeline.shop.product import product_id
-from fashion_pipeline.shop.rest import Page, Pages, Params
+from fashion_pipeline.shop.rest import Page, Pages, Params, raise_if_pages_lie
 
 _ONE_SECOND = timedelta(seconds=1)
 _MAX_PASSES = 5
@@ -136,8 +136,10 @@ class ModifiedListing:
                 return
 
     async def _read_pass(self, window: _Window, first: Page) -> _Pass:
-        last, totals, is_future = first, {first.total}, True
+        last, totals, is_future, pages = first, {first.total}, True, [first]
         async for page in self._pages_behind(first, window):
+            pages.append(page)
+            raise_if_pages_lie(self._shop, pages)
             totals.add(page.total)
             is_future = self._take(page, window.after) and is_future
             if page.rows and (page.rows, page.total) == (last.rows, last.total):

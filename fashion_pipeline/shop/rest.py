@@ -47,10 +47,15 @@ Answer = TypeVar("Answer")
 MAX_AGE_S = 60
 """The oldest copy of a response, in seconds, that counts as the shop's present state."""
 
+MOST_ROWS = 1_000
+"""The most rows on a page. Ten times what WooCommerce allows, in case a plugin ignores ``per_page``."""
+MOST_PRODUCTS = 500_000
+"""The most products in a listing; they are in memory together while a sweep reads them."""
 _NO_CACHE = {"Cache-Control": "no-cache"}
 _LIMITS = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120)
 _LIMITS_OF_A_PART = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120, attempts=2)
 _MOST_UNREADABLE = 10
+_MOST_EMPTY = 20
 _LONGEST_TOTAL = 8
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -187,7 +192,19 @@ class Shop:
             msg = f"{asked(self.store, path)} answered 200 but not with a list of products"
             advice = "a plugin changes the response: switch plugins off one by one to find it"
             raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
-        return Page(tuple(value), read_total(reply), read_date(reply), pages=read_total(reply, "x-wp-totalpages"))
+        page = Page(tuple(value), read_total(reply), read_date(reply), pages=read_total(reply, "x-wp-totalpages"))
+        self._raise_if_endless(page, path)
+        return page
+
+    def _raise_if_endless(self, page: Page, path: str) -> None:
+        """Refuse what no shop has, before memory or time runs out."""
+        for count, what, most in (
+            (len(page.rows), "products on one page", MOST_ROWS),
+            (page.total or 0, "products in X-WP-Total", MOST_PRODUCTS),
+        ):
+            if count > most:
+                msg = f"{asked(self.store, path)} answered with {count:,} {what}; the limit is {most:,}"
+                raise ShopProtocolError(msg, store_id=self.store.id, advice="find the plugin that changes the listing")
 
     async def _raise_if_down(self, error: ShopError) -> None:
         """Raise the error of a page if the whole shop is down: then no other address answers either."""
@@ -261,6 +278,23 @@ async def gather_limited(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> lis
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [answers[place] for place in range(len(asks))]
+
+
+def raise_if_pages_lie(shop: Pages, pages: Sequence[Page]) -> None:
+    """Refuse a listing whose pages are empty one after the other, or that does not end.
+
+    Raises:
+        ShopProtocolError: it is one.
+    """
+    if len(pages) >= _MOST_EMPTY and not any(page.rows or page.unreadable for page in pages[-_MOST_EMPTY:]):
+        msg = f"{shop.store.url} counts {pages[-1].total or 0:,} products, but {_MOST_EMPTY} pages in a row are empty"
+        advice = (
+            "find the plugin that changes X-WP-Total, or create the key for a shop manager, who may see all products"
+        )
+        raise ShopProtocolError(msg, store_id=shop.store.id, advice=advice)
+    if sum(len(page.rows) for page in pages) > MOST_PRODUCTS:
+        msg = f"{shop.store.url} lists more than {MOST_PRODUCTS:,} products, page after page"
+        raise ShopProtocolError(msg, store_id=shop.store.id, advice="find the plugin that changes the listing")
 
 
 def _joined(parts: Sequence[Page]) -> Page:

@@ -14,7 +14,7 @@ from fashion_pipeline.shop.gallery import read_gmt
 from fashion_pipeline.shop.page_size import fit_page_size
 from fashion_pipeline.shop.product import FIELDS, product_id
 from fashion_pipeline.shop.read import OVERLAP
-from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, gather_limited
+from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, gather_limited, raise_if_pages_lie
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of products read so far, and with the total where the shop states it."""
@@ -157,6 +157,7 @@ async def _read(shop: Pages, status: str, *, done: int, report: Progress) -> _Pa
     async def ask(number: int) -> Page:
         page = await shop.page(_params(shop, status, number))
         pages.append(page)
+        raise_if_pages_lie(shop, pages)
         report(done + sum(len(each.rows) for each in pages), done + total)
         return page
 
@@ -170,6 +171,7 @@ async def _read_without_total(shop: Pages, status: str, first: Page) -> _Pass:
     pages = [first]
     while pages[-1].rows:
         pages.append(await shop.page(_params(shop, status, len(pages) + 1)))
+        raise_if_pages_lie(shop, pages)
         if _repeats(pages):
             break
     doubt = "the shop sends no X-WP-Total; let the header pass the proxy in front of it"
