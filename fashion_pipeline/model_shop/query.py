@@ -109,8 +109,9 @@ def _status_filter(args: Mapping[str, Any]) -> Callable[[ModelProduct], bool]:
 
 
 def _id_filter(args: Mapping[str, Any]) -> Callable[[ModelProduct], bool]:
+    """Keep what is included; only without such a list, what is not excluded (as WP_Query does)."""
     include, exclude = set(args["include"]), set(args["exclude"])
-    return lambda product: (not include or product.id in include) and product.id not in exclude
+    return lambda product: product.id in include if include else product.id not in exclude
 
 
 def _field_filters(args: Mapping[str, Any]) -> list[Callable[[ModelProduct], bool]]:

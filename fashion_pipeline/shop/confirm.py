@@ -1,8 +1,8 @@
-"""Asks again for what a listing shows changed without a later date: a cache may have answered from the past.
+"""Asks again for what a sweep shows changed: a cache may have answered with the listing of yesterday.
 
-Most changes move a product's date forward. A change that does not (post meta, a renamed category, a
-restored backup) looks the same as a listing of yesterday. So it counts only if a request that no
-cache can have seen shows it too.
+Dates do not tell an old state from a new one: post meta moves none, and a shop's clock may have been
+set back. So a change counts only if a request that no cache can have seen shows it. Most changes
+are known from incremental reads by then, so this takes few requests.
 """
 
 from __future__ import annotations
@@ -30,20 +30,12 @@ async def confirm(shop: Pages, merge: Merge, seen: Seen, *, currency: str) -> Se
     merge.restarted.clear()
     merge.restarted.update(restarted)
     by_id = {product_id(payload, store=merge.store): payload for payload in seen.payloads}
-    doubtful = {key for key in by_id if key in merge.before and _is_doubtful(merge.before[key], after[key])}
+    doubtful = {key for key in by_id if key in merge.before and _content(merge.before[key]) != _content(after[key])}
     if not doubtful:
         return seen
     fresh = await _fetch(shop, doubtful)
     kept = {key: payload for key, payload in by_id.items() if key not in doubtful} | fresh
     return replace(seen, payloads=tuple(kept.values()))
-
-
-def _is_doubtful(before: Product, after: Product) -> bool:
-    """Whether a row changed although its date did not move forward."""
-    if _content(before) == _content(after):
-        return False
-    dates = (before.modified_in_shop_at, after.modified_in_shop_at)
-    return dates[0] is None or dates[1] is None or dates[1] <= dates[0]
 
 
 def _content(row: Product) -> tuple[object, ...]:

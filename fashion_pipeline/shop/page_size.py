@@ -26,11 +26,15 @@ async def fit_page_size(shop: Pages, params: Params, page: Page) -> bool:
     Raises:
         ShopProtocolError: the shop ignores the parameters of the request.
     """
+    if not page.rows and page.total:  # all of them hidden: the other end shows how large a page is
+        params = {**params, "order": "desc" if params["order"] == "asc" else "asc"}
+        page = await shop.page(params)
     rows = len(page.rows) + len(page.unreadable)
     asked = int(params["per_page"])
-    if not page.rows or page.total is None or rows >= min(asked, page.total):
+    total = page.total
+    if not page.rows or rows >= (asked if total is None else min(asked, total)):
         return False
-    if (page.pages or 0) <= -(-page.total // asked):
+    if (page.pages or 0) <= -(-(rows if total is None else total) // asked):
         seen = {product_id(row, store=shop.store) for row in page.rows} | set(page.unreadable)
         others = await shop.page({**params, "exclude": ",".join(sorted(seen - {""}))})
         if not {product_id(row, store=shop.store) for row in others.rows} - seen:
