@@ -21,7 +21,8 @@ class Partly(httpx.AsyncBaseTransport):
         self.tried.append(request.url.host)
         self.waits_s.append(request.extensions["timeout"]["connect"])
         if request.url.host in self.dead:
-            raise httpx.ConnectTimeout("", request=request)
+            msg = "no answer"
+            raise httpx.ConnectTimeout(msg, request=request)
         return httpx.Response(200)
 
 
