@@ -7,7 +7,7 @@ are known from incremental reads by then, so this takes few requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fashion_pipeline.records import Product
@@ -42,7 +42,7 @@ def _content(row: Product) -> tuple[object, ...]:
     return row.content_hash, row.status, row.created_in_shop_at, row.outcome.status, row.outcome.reasons
 
 
-async def _fetch(shop: Pages, ids: Iterable[str]) -> Mapping[str, Payload]:
+async def _fetch(shop: Pages, ids: Iterable[str]) -> dict[str, Payload]:
     """Fetch products by id: the live ones, then of the others those in the trash."""
     found: dict[str, Payload] = {}
     for status in ("any", "trash"):
