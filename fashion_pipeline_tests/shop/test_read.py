@@ -426,9 +426,11 @@ async def test_recorded_rows(shop: Shop, model: ModelShop, clock: StoppedClock) 
         query = parse_qs(request.url.query)
         if "include" in query or "exclude" in query:
             return Response("[]", headers={"x-wp-total": "0"})
-        return replay(
+        response = replay(
             "products_trash_modified_after" if query["status"] == ["trash"] else "products_orderby_modified_asc"
         )
+        del response.headers["x-wp-totalpages"]  # recorded with smaller pages than are asked for here
+        return response
 
     model.fault = fault
     rows = body("products_orderby_modified_asc")
