@@ -2,7 +2,8 @@
 
 Every example is a small shop in this process (one in a hundred is a large one, on pages of a
 hundred), read several times while products are inserted, edited, trashed, deleted, scheduled,
-imported and hidden. Each pattern reads its own shop, which gets the same changes before the request
+imported and hidden. Some shops cap their pages, have no order for equal dates, or are behind a cache that
+answers from the past; there, no product may return to an older state. Each pattern reads its own shop, which gets the same changes before the request
 of the same number. At the end each may read once more, and is compared with the shop.
 
 ``make bench NAME=sync-loss ARGS="--examples 2000"``
@@ -28,6 +29,9 @@ from fashion_pipeline_tests.shop.synchrony.machine import (
 from fashion_pipeline_tests.shop.synchrony.peers import PEERS, Peer
 from fashion_pipeline_tests.shop.synchrony.world import Setting, Tally, World
 
+DRAWN = ("with_cap", "with_cache", "with_bulk_edit", "with_ties")
+"""What a shop may have been; see ``Tally``."""
+
 
 class Sum:
     """The results of all examples."""
@@ -36,6 +40,7 @@ class Sum:
         self.examples = 0
         self.tally = Tally()
         self.lost_by_peers: Counter[str] = Counter()
+        self.drawn: Counter[str] = Counter()
 
     def add(self, tally: Tally, followers: list[Follower]) -> None:
         """Add one example."""
@@ -46,6 +51,8 @@ class Sum:
         self.tally.ways += tally.ways
         self.tally.lost += tally.lost
         self.tally.invented += tally.invented
+        self.tally.backwards += tally.backwards
+        self.drawn.update({name: int(getattr(tally, name)) for name in DRAWN})
         self.lost_by_peers.update({peer.name: len(peer.lost) for peer in followers if isinstance(peer, Peer)})
         if sys.stderr.isatty():
             print(f"\r{self.examples} examples", end="", file=sys.stderr, flush=True)
@@ -71,7 +78,7 @@ def counted(machine: type[Synchrony], total: Sum) -> type[Synchrony]:
 def report(total: Sum) -> None:
     """Print a table for people, and one JSON object for programs as the last line."""
     ours = total.tally
-    for sentence in (*ours.lost, *ours.invented):
+    for sentence in (*ours.lost, *ours.invented, *ours.backwards):
         print(sentence)
     rows = [("this reader", len(ours.lost), "modified since the last response, sliding; a sweep by descending id")]
     rows += [(peer.name, total.lost_by_peers[peer.name], peer.sentence) for peer in PEERS]
@@ -87,6 +94,8 @@ def report(total: Sum) -> None:
         "removals": dict(sorted(ours.ways.items())),
         "lost": len(ours.lost),
         "invented": len(ours.invented),
+        "backwards": len(ours.backwards),
+        **{name: total.drawn[name] for name in DRAWN},
         "peers": {peer.name: {"lost": total.lost_by_peers[peer.name]} for peer in PEERS},
     }
     print(f"\n{json.dumps(figures)}")
@@ -106,7 +115,8 @@ def main() -> int:
     silent = [peer.name for peer in PEERS if not total.lost_by_peers[peer.name]]
     for name in silent:
         print(f"{name} lost nothing: too few examples", file=sys.stderr)
-    return 1 if total.tally.lost or total.tally.invented or silent else 0
+    ours = total.tally
+    return 1 if ours.lost or ours.invented or ours.backwards or silent else 0
 
 
 if __name__ == "__main__":

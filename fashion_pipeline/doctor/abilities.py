@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 
 from fashion_pipeline.doctor.findings import Finding, Tried, failed, ok, warning
+from fashion_pipeline.doctor.listing import cache, page_size
 from fashion_pipeline.doctor.probe import Answer, ProbeClient
 from fashion_pipeline.errors import WebError
 from fashion_pipeline.shop.answers import advice_on, read_date
@@ -45,6 +46,8 @@ async def abilities(probe: ProbeClient) -> AsyncIterator[Finding]:
         (Tried.CHANGES, _changes),
         (Tried.STATUSES, _statuses),
         (Tried.PAGES, _pages),
+        (Tried.PAGE_SIZE, page_size),
+        (Tried.CACHE, cache),
         (Tried.CURRENCY, _currency),
     ):
         try:

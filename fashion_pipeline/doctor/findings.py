@@ -33,6 +33,8 @@ class Tried(StrEnum):
     CHANGES = "changes", "changes"
     STATUSES = "statuses", "statuses"
     PAGES = "pages", "pages"
+    PAGE_SIZE = "page_size", "page size"
+    CACHE = "cache", "cache"
     CURRENCY = "currency", "currency"
     SPEED = "speed", "speed"
     PRODUCTS = "products", "products"

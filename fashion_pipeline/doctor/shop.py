@@ -16,7 +16,7 @@ NO_RESPONSE = "check that the shop is up and responds in time"
 
 
 async def examine_shop(probe: ProbeClient, *, sample_size: int, report: Callable[[Finding], None]) -> Sample | None:
-    """Examine a shop with at most 25 requests, all of them GET.
+    """Examine a shop with at most 30 requests, all of them GET.
 
     Args:
         probe: sends the requests.

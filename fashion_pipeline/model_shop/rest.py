@@ -156,8 +156,9 @@ class RestRequest:
             )
         self._need(VIEW_PRODUCTS)
         found = select(self.shop, args, among)
-        per_page, page = args["per_page"], args["page"]
-        pages = -(-len(found) // per_page)
+        asked, page = args["per_page"], args["page"]
+        per_page = min(asked, self.shop.page_cap or asked)
+        pages = -(-len(found) // (per_page if self.shop.honest_cap else asked))
         first = args["offset"] if "offset" in args else (page - 1) * per_page
         self.headers |= {"x-wp-total": str(len(found)), "x-wp-totalpages": str(pages)}
         self._link_pages(route, page, pages)

@@ -7,6 +7,7 @@ cron job that publishes a scheduled product do not.
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from collections import deque
@@ -125,6 +126,10 @@ class ModelShop:
         origin: scheme, host and port that the shop uses in its own URLs.
         zone: the site's time zone; naive dates in queries are read in it.
         hidden: ids of products that the key may not see: omitted from every page, but counted.
+        ties_by_id: rows of equal dates come by id, as since WooCommerce 11; before, in an order that
+            differs from request to request.
+        page_cap: the most products on a page, whatever is asked for.
+        honest_cap: X-WP-TotalPages counts the capped pages; otherwise those that were asked for.
         fault: changes exchanges in tests; see ``middleware``.
         latency_s: seconds every answer waits.
         asked: the latest requests, oldest first.
@@ -137,6 +142,9 @@ class ModelShop:
     keys: Sequence[Key] = ()
     clock: ShopClock = field(default_factory=ShopClock)
     hidden: set[int] = field(default_factory=set)
+    ties_by_id: bool = True
+    page_cap: int | None = None
+    honest_cap: bool = True
     fault: Fault | None = None
     latency_s: float = 0.0
     products: dict[int, ModelProduct] = field(default_factory=dict)
@@ -149,6 +157,7 @@ class ModelShop:
     def __post_init__(self) -> None:
         self._last_id = 10
         self._slugs: set[str] = set()
+        self.dice = random.Random(self.id)  # noqa: S311 - an order, not a secret
         self._by_url: dict[str, int] = {}
         self.lock = threading.RLock()
 

@@ -6,7 +6,7 @@ import contextlib
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -34,12 +34,18 @@ INVALID_ID = "woocommerce_rest_product_invalid_id"
 
 _INTERFERENCE = "a cache, a firewall or a plugin answers in place of WooCommerce: exempt /wp-json/ from it"
 
-_START = re.compile(r"[\[{]")
+_START = re.compile(r"""\[\s*[{\]]|\{\s*["}]""")
+"""How an object, a list of objects or an empty list begins. Brackets in a notice look different: "array key [0]"."""
 _END = re.compile(r"\s*(?:<|\Z)")
-_DOCUMENT = re.compile(r"<!doctype|<html", re.IGNORECASE)
-_MOST_STARTS = 100
+_DOCUMENT = re.compile(r"<!doctype|<html|<\?xml", re.IGNORECASE)
+_MOST_STARTS = 4
+_MOST_VALUES = 1_000_000
+"""The most values in a body: a page of a hundred products has about 20,000. An empty object takes 64 bytes of memory."""
+_LONGEST_ERROR = 64 * 1024
 _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
 _HEAD_BYTES = 4096
+_JSON_HEAD = 8192
+"""How far from the beginning of a body, in characters, JSON is looked for."""
 _LONGEST_TITLE = 80
 
 _WHAT_TO_CHECK = {
@@ -56,36 +62,45 @@ def read_json(body: bytes) -> Any:
     Raises:
         ValueError: it contains no JSON.
     """
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if values > _MOST_VALUES:
+        msg = f"about {values:,} values; the limit is {_MOST_VALUES:,}"
+        raise ValueError(msg)
     text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        problem = error
-    if _DOCUMENT.match(text):  # a page may contain JSON in its scripts
+    starts = [start.start() for start in _START.finditer(text[:_JSON_HEAD])][:_MOST_STARTS]
+    # A page may contain JSON, in its scripts or as its only text.
+    if _DOCUMENT.search(text[: starts[0] if starts else _JSON_HEAD]):
         msg = f"no JSON but an HTML page of {len(body):,} bytes"
         raise ValueError(msg)
-    found = max(_candidates(text), key=lambda candidate: candidate[0], default=None)
+    if not starts or starts[0]:
+        problem = "none begins in the first 8 KB"
+    else:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            problem = str(error)
+    found = max(_candidates(text, starts), key=lambda candidate: candidate[0], default=None)
     if found is not None:
         return found[1]
     msg = f"no JSON in {len(body):,} bytes ({problem})"
     raise ValueError(msg)
 
 
-def _candidates(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield each JSON value in a text, with its length.
+def _candidates(text: str, starts: Iterable[int]) -> Iterator[tuple[int, Any]]:
+    """Yield each JSON value that begins at one of these places, with its length.
 
-    A notice may contain brackets itself ("Undefined array key [0] in …"). So a value counts only at
-    the end of the text, or before another notice, which begins with a tag.
+    A notice may contain brackets itself. So a value counts only at the end of the text, or before
+    another notice, which begins with a tag.
     """
     decoder, end = json.JSONDecoder(), 0
-    for _, start in zip(range(_MOST_STARTS), _START.finditer(text), strict=False):
-        if start.start() < end:
+    for start in starts:
+        if start < end:
             continue
         with contextlib.suppress(ValueError, RecursionError):
-            value, value_end = decoder.raw_decode(text, start.start())
+            value, value_end = decoder.raw_decode(text, start)
             if _END.match(text, value_end):
                 end = value_end
-                yield end - start.start(), value
+                yield end - start, value
 
 
 def read_date(reply: Reply) -> datetime | None:
@@ -192,7 +207,7 @@ def _retry_after_s(reply: Reply) -> float | None:
 
 def _error(reply: Reply) -> tuple[str, str]:
     try:
-        body = read_json(reply.body)
+        body = read_json(reply.body) if len(reply.body) <= _LONGEST_ERROR else None
     except ValueError:
         return "", ""
     if not isinstance(body, dict) or not isinstance(body.get("code"), str):

@@ -16,6 +16,7 @@ from typing import Protocol
 from fashion_pipeline.errors import ShopError, ShopUnavailable
 from fashion_pipeline.read_state import SWEEP, ReadState
 from fashion_pipeline.records import Product
+from fashion_pipeline.shop.confirm import confirm
 from fashion_pipeline.shop.merge import Merge, Seen, awaiting_consent, is_gone
 from fashion_pipeline.shop.product import product_id
 from fashion_pipeline.shop.rest import CULPRIT, Pages, Payload, gather_limited
@@ -115,6 +116,8 @@ async def conclude(shop: Products, sweep: Sweep) -> tuple[dict[str, Product], Re
     if case is Case.TRUSTED and sweep.listing.complete:
         seen = await _ask_for(shop, sweep.absent, seen)
     seen = replace(seen, variations=await read_variations(shop, seen.payloads))
+    if case is Case.TRUSTED and not sweep.has_moved:
+        seen = await confirm(shop, sweep.merge, seen, currency=sweep.currency)
     after = sweep.merge.apply(seen, currency=sweep.currency)
     if case is Case.MOVED and (at_risk := sweep.merge.at_risk(after, sweep.listing.ids)):
         return _hold(sweep, state, after, at_risk)

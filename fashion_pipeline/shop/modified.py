@@ -5,8 +5,10 @@ second before the last row seen. A row that disappears pulls the later rows forw
 page boundary.
 
 Where sliding does not help (more rows in one second than fit on a page, rows that do not ascend,
-dates in the future), it steps through numbered pages from the last to the first. A row that
-disappears then pulls the others towards the pages that are still to be read.
+dates in the future), it steps through numbered pages by id, from the last to the first. A row that
+disappears then pulls the others towards the pages that are still to be read. Only pages by id can be
+numbered: WooCommerce before 11 has no order for rows of equal dates, so that pages by date overlap,
+repeat each other and omit rows.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from datetime import UTC, datetime, timedelta
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.gallery import read_gmt
+from fashion_pipeline.shop.page_size import fit_page_size
 from fashion_pipeline.shop.product import product_id
-from fashion_pipeline.shop.rest import Page, Pages
+from fashion_pipeline.shop.rest import Page, Pages, Params, raise_if_pages_lie
 
 _ONE_SECOND = timedelta(seconds=1)
 _MAX_PASSES = 5
@@ -41,11 +44,10 @@ IsNews = Callable[[str, Row, datetime], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """The rows asked for: modified after one moment and before another, both excluded; ``orderby`` modified or id."""
+    """The rows asked for: modified after one moment and before another, both excluded."""
 
     after: datetime
     before: datetime | None = None
-    orderby: str = "modified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,16 @@ class ModifiedListing:
         after = self._cursor
         first = page = await self._fetch(_Window(after))
         self._began = self._latest = page.date or clock.now()
+        if await fit_page_size(self._shop, self._params(_Window(after)), page):
+            page = await self._fetch(_Window(after))
         self._take(page, after)
         while not self._is_end(page):
             dates = _dates(page)
             if not self._can_slide(dates):
-                await self._step(_Window(after), first=page)
+                await self._step(_Window(after))
                 break
             if dates[0] == dates[-1]:
-                # By id: not every WooCommerce orders rows of equal dates.
-                await self._step(_Window(dates[0] - _ONE_SECOND, before=dates[0] + _ONE_SECOND, orderby="id"))
+                await self._step(_Window(dates[0] - _ONE_SECOND, before=dates[0] + _ONE_SECOND))
                 after = dates[0]
             else:
                 after = dates[-1] - _ONE_SECOND
@@ -109,21 +112,16 @@ class ModifiedListing:
             await self._step(_Window(self._cursor))
         return self._began
 
-    async def _step(self, window: _Window, *, first: Page | None = None) -> None:
-        """Read all pages of a window, from the last to the first, until a pass finds nothing new.
+    async def _step(self, window: _Window) -> None:
+        """Read all pages of a window by id, from the last to the first, until a pass finds nothing new.
 
         Rows dated in the future stay in place, and every later read lists them again until their
         time comes. One pass is enough for them.
 
-        Args:
-            window: which rows.
-            first: page 1, if it was read already.
-
         Raises:
             ShopProtocolError: the pages are equal whatever their number.
         """
-        if first is None:
-            first = await self._take_page(window)
+        first = await self._take_page(window)
         repeats = 0
         for _ in range(_MAX_PASSES):
             known = len(self.news)
@@ -138,8 +136,10 @@ class ModifiedListing:
                 return
 
     async def _read_pass(self, window: _Window, first: Page) -> _Pass:
-        last, totals, is_future = first, {first.total}, True
+        last, totals, is_future, pages = first, {first.total}, True, [first]
         async for page in self._pages_behind(first, window):
+            pages.append(page)
+            raise_if_pages_lie(self._shop, pages)
             totals.add(page.total)
             is_future = self._take(page, window.after) and is_future
             if page.rows and (page.rows, page.total) == (last.rows, last.total):
@@ -149,25 +149,30 @@ class ModifiedListing:
 
     async def _pages_behind(self, first: Page, window: _Window) -> AsyncIterator[Page]:
         """Yield the pages behind the first, from the last to the first. Without a total the last one is searched for."""
-        number = -(-(first.total or 0) // self._shop.per_page)
+        number = max(-(-(first.total or 0) // self._shop.per_page), first.pages or 0)
         if first.total is None:
             number, page = 1, first
             while page.rows:
-                number, page = number + 1, await self._fetch(window, number + 1)
+                number, page = number + 1, await self._fetch(window, number + 1, orderby="id")
                 yield page
         for place in range(number, 1, -1):
-            yield await self._fetch(window, place)
+            yield await self._fetch(window, place, orderby="id")
 
     async def _take_page(self, window: _Window) -> Page:
         """Fetch and take page 1."""
-        page = await self._fetch(window)
+        page = await self._fetch(window, orderby="id")
         self._take(page, window.after)
         return page
 
-    async def _fetch(self, window: _Window, number: int = 1) -> Page:
+    async def _fetch(self, window: _Window, number: int = 1, *, orderby: str = "modified") -> Page:
+        page = await self._shop.page(self._params(window, number, orderby=orderby))
+        self._latest = page.date or self._latest
+        return page
+
+    def _params(self, window: _Window, number: int = 1, *, orderby: str = "modified") -> Params:
         params: dict[str, str | int] = {
             "status": self._status,
-            "orderby": window.orderby,
+            "orderby": orderby,
             "order": "asc",
             "per_page": self._shop.per_page,
             "page": number,
@@ -177,9 +182,7 @@ class ModifiedListing:
         }
         if window.before is not None:
             params["modified_before"] = _naive(window.before)
-        page = await self._shop.page(params)
-        self._latest = page.date or self._latest
-        return page
+        return params
 
     def _take(self, page: Page, after: datetime) -> bool:
         """Remember the rows not met before; return whether every row of the page is dated in the future.

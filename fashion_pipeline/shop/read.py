@@ -6,6 +6,7 @@ these are then fetched by id.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.shop.modified import ModifiedListing, Row
 from fashion_pipeline.shop.product import FIELDS, product_id
-from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Pages, Params, Payload, gather_limited
+from fashion_pipeline.shop.rest import CULPRIT, PER_PAGE, Page, Pages, Params, Payload, gather_limited
 
 OVERLAP = timedelta(minutes=15)
 """How far a cursor stays behind the shop's clock. Cron publishes a scheduled product late and keeps its date."""
@@ -27,6 +28,8 @@ _MAX_SKEW = timedelta(minutes=5)
 _UNANSWERED = (
     "the shop omitted it from a request by its id: it is hidden from the key, or its status changed in that moment"
 )
+_NO_PRODUCT = 10**15
+"""Ids from here on are those of no product."""
 _BATCH_SIZES = (1, 5, 25, 50, PER_PAGE)
 """Sizes of a request by id. A failing batch is halved, which takes few requests for a small one."""
 
@@ -80,12 +83,7 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     retried = {key for key, product in known.items() if _is_due_for_retry(product, clock.now())}
     due = {key for key, product in known.items() if _is_due_for_publication(product, now)}
     wanted = {"any": live.news | ((due | retried) - trash.seen.keys()), "trash": trash.news}
-    requests = [
-        partial(shop.page, _by_id(batch, status))
-        for status in ("any", "trash")
-        for batch in _batches(wanted[status], shop.per_page)
-    ]
-    pages = await gather_limited(requests)
+    pages = await fetch_by_id(shop, wanted)
     payloads = tuple(row for page in pages for row in page.rows)
     answered = {product_id(row, store=shop.store) for row in payloads}
     unreadable = {
@@ -94,6 +92,21 @@ async def read_changes(shop: Pages, cursor: datetime, known: Mapping[str, Produc
     }
     unreadable |= dict.fromkeys((key for page in pages for key in page.unreadable), CULPRIT)
     return Changes(payloads, now - OVERLAP, len(live.seen.keys() | trash.seen.keys()), unreadable)
+
+
+async def fetch_by_id(shop: Pages, wanted: Mapping[str, Iterable[str]]) -> list[Page]:
+    """Fetch products by id, by the status they are listed under; in smaller batches where the shop's pages are smaller.
+
+    Each request also names an id that does not exist, and that no request named before: a cache that
+    knows WooCommerce's parameters cannot answer it from the past.
+    """
+    while True:
+        batches = [(batch, status) for status in wanted for batch in _batches(wanted[status], shop.per_page)]
+        pages = await gather_limited([partial(shop.page, _by_id(*batch)) for batch in batches])
+        capped = [len(page.rows) for page in pages if page.rows and (page.pages or 0) > 1]
+        if not capped:
+            return pages
+        shop.per_page = min(capped)
 
 
 def _is_due_for_retry(product: Product, now: datetime) -> bool:
@@ -135,7 +148,7 @@ def _batches(ids: Iterable[str], size: int) -> list[list[str]]:
 def _by_id(ids: Sequence[str], status: str) -> Params:
     return {
         "status": status,
-        "include": ",".join(ids),
+        "include": ",".join((*ids, str(_NO_PRODUCT + secrets.randbelow(_NO_PRODUCT)))),
         "orderby": "id",
         "order": "asc",
         "per_page": next(size for size in _BATCH_SIZES if size >= len(ids)),

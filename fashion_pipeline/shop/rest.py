@@ -1,6 +1,7 @@
 """One store's REST API: pages of products, one product, and the currency.
 
-A store is read with GET only, from ``<url>/wp-json/wc/v3/``. The Link header is never followed:
+A store is read with GET only, from ``<url>/wp-json/wc/v3/``. Each request has a parameter ``_`` of its
+own, which WordPress ignores and no cache has seen. The Link header is never followed:
 WooCommerce copies the query into it, keys included.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,9 +44,18 @@ Params = Mapping[str, str | int]
 Payload = Mapping[str, Any]
 Answer = TypeVar("Answer")
 
+MAX_AGE_S = 60
+"""The oldest copy of a response, in seconds, that counts as the shop's present state."""
+
+MOST_ROWS = 1_000
+"""The most rows on a page. Ten times what WooCommerce allows, in case a plugin ignores ``per_page``."""
+MOST_PRODUCTS = 500_000
+"""The most products in a listing; they are in memory together while a sweep reads them."""
+_NO_CACHE = {"Cache-Control": "no-cache"}
 _LIMITS = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120)
 _LIMITS_OF_A_PART = Limits(max_bytes=64 * 1024 * 1024, deadline_s=120, attempts=2)
 _MOST_UNREADABLE = 10
+_MOST_EMPTY = 20
 _LONGEST_TOTAL = 8
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -59,6 +70,7 @@ class Page:
         total: X-WP-Total, of the whole listing; None without that header.
         date: the shop's clock at the (first) response; None without a Date header.
         unreadable: ids of products that make the shop fail whenever they are in the response.
+        pages: X-WP-TotalPages: more than ``total`` and ``per_page`` make, where the shop lowers ``per_page``.
         steady: False where the page was read in parts and the total changed between them.
     """
 
@@ -66,6 +78,7 @@ class Page:
     total: int | None
     date: datetime | None
     unreadable: tuple[str, ...] = ()
+    pages: int | None = None
     steady: bool = True
 
 
@@ -179,7 +192,19 @@ class Shop:
             msg = f"{asked(self.store, path)} answered 200 but not with a list of products"
             advice = "a plugin changes the response: switch plugins off one by one to find it"
             raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
-        return Page(tuple(value), read_total(reply), read_date(reply))
+        page = Page(tuple(value), read_total(reply), read_date(reply), pages=read_total(reply, "x-wp-totalpages"))
+        self._raise_if_endless(page, path)
+        return page
+
+    def _raise_if_endless(self, page: Page, path: str) -> None:
+        """Refuse what no shop has, before memory or time runs out."""
+        for count, what, most in (
+            (len(page.rows), "products on one page", MOST_ROWS),
+            (page.total or 0, "products in X-WP-Total", MOST_PRODUCTS),
+        ):
+            if count > most:
+                msg = f"{asked(self.store, path)} answered with {count:,} {what}; the limit is {most:,}"
+                raise ShopProtocolError(msg, store_id=self.store.id, advice="find the plugin that changes the listing")
 
     async def _raise_if_down(self, error: ShopError) -> None:
         """Raise the error of a page if the whole shop is down: then no other address answers either."""
@@ -222,11 +247,19 @@ class Shop:
             raise not_json(reply, error, store=self.store, path=path) from error
 
     async def _get(self, path: str, params: Params, limits: Limits) -> Reply:
-        url = f"{self.store.url}/wp-json/wc/v3/{path}?{urlencode(params, quote_via=quote)}"
+        query = urlencode({**params, "_": secrets.token_hex(8)}, quote_via=quote)
+        url = f"{self.store.url}/wp-json/wc/v3/{path}?{query}"
         try:
-            return await self._web.get(url, limits=limits, auth=self._auth, raw=True, encodings=True)
+            reply = await self._web.get(
+                url, limits=limits, headers=_NO_CACHE, auth=self._auth, raw=True, encodings=True
+            )
         except WebError as error:
             raise broken(error, store=self.store) from error
+        age = reply.headers.get("age", "").strip()
+        if age.isdecimal() and int(age[:9]) > MAX_AGE_S:
+            msg = f"{asked(self.store, path)} was answered by a cache, with a copy that is {int(age[:9]):,} s old"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice="exempt /wp-json/ from the cache")
+        return reply
 
 
 async def gather_limited(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> list[Answer]:
@@ -247,6 +280,23 @@ async def gather_limited(asks: Sequence[Callable[[], Awaitable[Answer]]]) -> lis
     return [answers[place] for place in range(len(asks))]
 
 
+def raise_if_pages_lie(shop: Pages, pages: Sequence[Page]) -> None:
+    """Refuse a listing whose pages are empty one after the other, or that does not end.
+
+    Raises:
+        ShopProtocolError: it is one.
+    """
+    if len(pages) >= _MOST_EMPTY and not any(page.rows or page.unreadable for page in pages[-_MOST_EMPTY:]):
+        msg = f"{shop.store.url} counts {pages[-1].total or 0:,} products, but {_MOST_EMPTY} pages in a row are empty"
+        advice = (
+            "find the plugin that changes X-WP-Total, or create the key for a shop manager, who may see all products"
+        )
+        raise ShopProtocolError(msg, store_id=shop.store.id, advice=advice)
+    if sum(len(page.rows) for page in pages) > MOST_PRODUCTS:
+        msg = f"{shop.store.url} lists more than {MOST_PRODUCTS:,} products, page after page"
+        raise ShopProtocolError(msg, store_id=shop.store.id, advice="find the plugin that changes the listing")
+
+
 def _joined(parts: Sequence[Page]) -> Page:
     totals = {part.total for part in parts}
     return Page(
@@ -258,7 +308,7 @@ def _joined(parts: Sequence[Page]) -> Page:
     )
 
 
-def read_total(reply: Reply) -> int | None:
-    """Return X-WP-Total; None without it, or where it is not a plausible number."""
-    value = reply.headers.get("x-wp-total", "").strip()
+def read_total(reply: Reply, header: str = "x-wp-total") -> int | None:
+    """Return X-WP-Total, or another header; None without it, or where it is not a plausible number."""
+    value = reply.headers.get(header, "").strip()
     return int(value) if value.isdecimal() and len(value) <= _LONGEST_TOTAL else None

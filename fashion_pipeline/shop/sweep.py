@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
 
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.shop.gallery import read_gmt
+from fashion_pipeline.shop.page_size import fit_page_size
 from fashion_pipeline.shop.product import FIELDS, product_id
 from fashion_pipeline.shop.read import OVERLAP
-from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, gather_limited
+from fashion_pipeline.shop.rest import Page, Pages, Params, Payload, gather_limited, raise_if_pages_lie
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of products read so far, and with the total where the shop states it."""
 
 _MAX_PASSES = 3
+_MAX_SKEW = timedelta(minutes=5)
+"""How far the clocks of a shop's servers may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,8 @@ async def _read_until_complete(shop: Pages, status: str, *, done: int, report: P
 
 async def _read(shop: Pages, status: str, *, done: int, report: Progress) -> _Pass:
     first = await shop.page(_params(shop, status, 1))
+    if await fit_page_size(shop, _params(shop, status, 1), first):
+        first = await shop.page(_params(shop, status, 1))
     pages, total = [first], first.total
     if total is None:
         return await _read_without_total(shop, status, first)
@@ -152,10 +157,11 @@ async def _read(shop: Pages, status: str, *, done: int, report: Progress) -> _Pa
     async def ask(number: int) -> Page:
         page = await shop.page(_params(shop, status, number))
         pages.append(page)
+        raise_if_pages_lie(shop, pages)
         report(done + sum(len(each.rows) for each in pages), done + total)
         return page
 
-    numbers = range(2, -(-total // shop.per_page) + 1)
+    numbers = range(2, max(-(-total // shop.per_page), first.pages or 0) + 1)
     in_order = (first, *await gather_limited([partial(ask, number) for number in numbers]))
     return _Pass(in_order, _doubt(shop, in_order), disturbed=_disturbed(in_order), repeats=_repeats(in_order))
 
@@ -165,6 +171,7 @@ async def _read_without_total(shop: Pages, status: str, first: Page) -> _Pass:
     pages = [first]
     while pages[-1].rows:
         pages.append(await shop.page(_params(shop, status, len(pages) + 1)))
+        raise_if_pages_lie(shop, pages)
         if _repeats(pages):
             break
     doubt = "the shop sends no X-WP-Total; let the header pass the proxy in front of it"
@@ -187,6 +194,9 @@ def _doubt(shop: Pages, pages: Sequence[Page]) -> str:
     totals = {page.total for page in pages}
     if len(totals) > 1 or not all(page.steady for page in pages):
         return "the number of products changed while they were read"
+    dates = [page.date for page in pages if page.date]
+    if any(later < earlier - _MAX_SKEW for earlier, later in pairwise(dates)):
+        return "a page was answered long before the one in front of it; exempt /wp-json/ from the cache"
     rows = [row for page in pages for row in page.rows]
     if len(rows) > (pages[0].total or 0):
         return "the listing has more products than X-WP-Total counts, so others may follow"

@@ -31,12 +31,11 @@ from fashion_pipeline.web.retry import Attempt, retrying
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
 
-CONNECT_TIMEOUT_S = 10.0
 ADDRESSES_KEPT = timedelta(seconds=60)
 """How long judged addresses are reused for further requests to their host, so that connections are too."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TIMEOUT = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S).as_dict()  # the deadline bounds the rest
+_TIMEOUT = httpx.Timeout(None).as_dict()  # the deadline bounds an exchange, and ``PinnedTransport`` a connect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

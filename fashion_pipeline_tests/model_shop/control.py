@@ -200,7 +200,7 @@ FAULTS: dict[str, Callable[..., Fault]] = {
             faults.strips_authorization,
             faults.unaware_of_https,
         ),
-        *(faults.no_date, faults.no_totals, faults.old_woocommerce),
+        *(faults.no_date, faults.no_totals, faults.old_woocommerce, faults.stale_cache),
     )
 }
 """The faults by name."""

@@ -209,6 +209,42 @@ def loses_rows(*ids: int) -> Fault:
     return fault
 
 
+def stale_cache(*, ignores: tuple[str, ...] = ("_",), age: bool = False, every: int = 1) -> Fault:
+    """Be a cache that keeps what the API answered for ever, and now and then answers from it.
+
+    Args:
+        ignores: parameters that are no part of what the cache knows a request by; ``*``: all of them.
+        age: say how old an answer is, an hour, as an honest cache does.
+        every: of the requests that were made before, each which one is answered from the past.
+    """
+    kept: dict[tuple[str, ...], tuple[bytes, dict[str, str]]] = {}
+    hits = 0
+
+    def fault(request: Request) -> Response | Change | None:
+        nonlocal hits
+        if "/wp-json/" not in request.url.path:
+            return None
+        query = parse_qsl(request.url.query, keep_blank_values=True)
+        known = (f"{name}={value}" for name, value in query if name not in ignores and "*" not in ignores)
+        key = (request.url.path, *sorted(known))
+        if key in kept:
+            hits += 1
+            if hits % every == 0:
+                body, headers = kept[key]
+                return Response(body, headers=headers | ({"age": "3600"} if age else {}))
+
+        def keep(response: Response) -> Response:
+            if response.status_code == 200:
+                unkept = {"content-length", "date"}
+                headers = {name: value for name, value in response.headers.items() if name not in unkept}
+                kept.setdefault(key, (bytes(response.body), headers))
+            return response
+
+        return Change(apply=keep)
+
+    return fault
+
+
 def slow(seconds: float) -> Fault:
     """Answer late."""
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +14,8 @@ from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply
 from fashion_pipeline_tests.shop.conftest import MakeStore
 from fashion_pipeline_tests.shop.recordings import recorded, replay
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def reply(name: str) -> Reply:
@@ -144,3 +148,29 @@ def test_how_long_a_shop_asks_to_be_left_alone(wish: str | None, wait_s: float |
     """Retry-After goes with the error, in seconds by the shop's own clock."""
     headers = {"date": "Sat, 21 Nov 2026 12:00:00 GMT"} | ({} if wish is None else {"retry-after": wish})
     assert refusal(Reply(503, httpx.Headers(headers), b"", ""), store=store, path="products").retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- cached --><!DOCTYPE html><html><body>[]</body></html>",
+        '<?xml version="1.0"?>\n<page>[]</page>',
+        "\n<!--\n--> <html><script>[{}]</script></html>",
+    ],
+)
+def test_a_page_that_holds_a_list(text: str) -> None:
+    """An HTML or XML page is no empty listing, whatever stands before its first tag."""
+    with pytest.raises(ValueError, match="no JSON but an HTML page"):
+        read_json(text.encode())
+
+
+def test_a_bomb(store: Store) -> None:
+    """A few KB that inflate to millions of values are refused by their number, as an answer and as an error."""
+    text = gzip.decompress(FIXTURES.joinpath("json-cpu-bomb-8k.gz").read_bytes())
+    with pytest.raises(ValueError, match=r"about [\d,]+ values; the limit is 1,000,000"):
+        read_json(text)
+    with pytest.raises(ValueError, match="values; the limit"):
+        read_json(b"[" + b"{}," * 1_000_000 + b"{}]")
+    found = refusal(Reply(401, httpx.Headers(), text, store.url), store=store, path="products")
+    assert isinstance(found, ShopAuthError)
+    assert error_code(Reply(401, httpx.Headers(), b'{"code": "x", "message": "' + b"y" * 70_000 + b'"}', "")) == ""

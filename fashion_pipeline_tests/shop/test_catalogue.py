@@ -4,8 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
-from fashion_pipeline.errors import ShopError, ShopUnavailable
+from fashion_pipeline.errors import ShopError, ShopProtocolError, ShopUnavailable
+from fashion_pipeline.model_shop.middleware import Change
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product
@@ -13,6 +15,8 @@ from fashion_pipeline.shop.news import recent_changes
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.storage.tables import read_table, write_table
+from fashion_pipeline_tests.model_shop.exchanges import changed_request
+from fashion_pipeline_tests.model_shop.faults import stale_cache
 from fashion_pipeline_tests.shop.conftest import LONG_AGO, NOW, MakeStore, add_many, poisoned
 from fashion_pipeline_tests.shop.reader import Reader
 from fashion_pipeline_tests.shop.recordings import replay
@@ -209,3 +213,80 @@ async def test_a_shop_that_cannot_be_read(reader: Reader, model: ModelShop) -> N
     with pytest.raises(ShopError, match="currency"):
         await reader.read()
     assert reader.table is None
+
+
+@pytest.mark.parametrize("ties_by_id", [True, False], ids=["ties by id", "ties in any order"])
+async def test_a_bulk_edit_and_a_new_product(*, ties_by_id: bool, reader: Reader, model: ModelShop) -> None:
+    """300 products edited in one second and one new one are read, in whatever order the shop lists equal dates."""
+    model.ties_by_id = ties_by_id
+    ids = add_many(model, 450, modified=LONG_AGO)
+    await reader.read()
+    for key in ids[:300]:
+        model.edit(key, price="77")
+    model.clock.advance(30)
+    new = model.add(name="New", price="5", images=["https://shop.example/new.jpg"])
+    for _ in range(3):
+        await reader.read()
+    assert {str(reader.row(key).price) for key in ids[:300]} == {"77.00"}
+    assert reader.row(new).outcome.ok
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["total pages says so", "total pages as asked for"])
+async def test_a_page_that_is_capped(*, honest: bool, reader: Reader, model: ModelShop) -> None:
+    """A shop that puts two products on a page, whatever is asked for, is read whole by sweeps and by increments."""
+    model.page_cap, model.honest_cap = 2, honest
+    ids = add_many(model, 9, modified=LONG_AGO)
+    model.trash(ids[8])
+    counts = await reader.read()
+    assert (counts.rows, counts.publishable, counts.doubt) == (9, 8, "")
+    for key in ids[:7]:
+        model.edit(key, price="77")
+    model.force_delete(ids[7])
+    await reader.read()
+    assert {str(reader.row(key).price) for key in ids[:7]} == {"77.00"}
+    await reader.read(sweep=True)
+    assert reader.row(ids[7]).outcome.reasons == (Reason.DELETED,)
+
+
+async def test_a_query_that_is_dropped(reader: Reader, model: ModelShop) -> None:
+    """A cache that drops the query shows ten of twelve products: that is an error, and nothing is concluded."""
+    add_many(model, 12, modified=LONG_AGO)
+
+    def drop(request: Request) -> Change:
+        return Change(changed_request(request, query=""))
+
+    model.fault = drop
+    with pytest.raises(ShopProtocolError, match=r"the same products whatever .* exempt /wp-json/"):
+        await reader.read()
+    assert reader.table is None
+
+
+@pytest.mark.parametrize("ignores", [(), ("_",)], ids=["a cache by the whole query", "a cache by the known parameters"])
+async def test_a_cache_that_answers_from_the_past(
+    *, ignores: tuple[str, ...], reader: Reader, model: ModelShop
+) -> None:
+    """No sweep puts back an old price or revives a trashed product, even where a cache answers with yesterday's list."""
+    edited, trashed, deleted = add_many(model, 3, modified=LONG_AGO)
+    model.fault = stale_cache(ignores=ignores)
+    await reader.read()
+    model.edit(edited, price="77")
+    model.trash(trashed)
+    model.force_delete(deleted)
+    await reader.read()
+    await reader.read(sweep=True)
+    assert str(reader.row(edited).price) == "77.00"
+    assert reader.row(trashed).outcome.reasons == (Reason.TRASHED,)
+    model.fault = None
+    model.edit_silently(edited, price="5")
+    await reader.read(sweep=True)
+    assert str(reader.row(edited).price) == "5.00"
+    assert reader.row(deleted).outcome.reasons == (Reason.DELETED,)
+
+
+async def test_a_cache_that_says_how_old_its_copy_is(reader: Reader, model: ModelShop) -> None:
+    """A copy that is an hour old is not believed: the read ends with a sentence about the cache."""
+    add_many(model, 3, modified=LONG_AGO)
+    model.fault = stale_cache(age=True)
+    await reader.read(sweep=True)
+    with pytest.raises(ShopProtocolError, match=r"a cache, with a copy that is 3,600 s old; exempt /wp-json/"):
+        await reader.read(sweep=True)

@@ -47,3 +47,15 @@ async def test_pages_full_of_future(shop: Shop, model: ModelShop, clock: Stopped
         assert after.rows - before.rows
         assert len(model.asked) == 3
         before = after
+
+
+async def test_a_bulk_edit_is_news_once(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
+    """After a bulk edit of more than a page in one second, a shop that orders ties anew each time has no news."""
+    model.ties_by_id = False
+    add_many(model, 300, modified=NOW, every_s=0)
+    rounds = [await recent_changes(shop, SINCE, clock=clock) for _ in range(6)]
+    assert len({each.rows for each in rounds}) == 1
+    model.clock.advance(5)
+    model.add()
+    later = await recent_changes(shop, SINCE, clock=clock)
+    assert later.rows - rounds[0].rows

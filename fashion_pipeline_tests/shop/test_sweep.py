@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from fashion_pipeline.errors import ShopProtocolError, ShopUnavailable
 from fashion_pipeline.model_shop.shop import ModelShop
+from fashion_pipeline.shop import rest
 from fashion_pipeline.shop.product import FIELDS
 from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Page, Params, Shop
@@ -54,6 +55,7 @@ async def test_what_a_sweep_asks_for(shop: Shop, model: ModelShop, clock: Stoppe
     queries = [parse_qs(asked.query) for asked in model.asked]
     assert [query.pop("status") for query in queries] == [["any"], ["trash"]]
     order = {"orderby": ["id"], "order": ["desc"], "per_page": ["100"], "page": ["1"], "_fields": [FIELDS]}
+    assert len({query.pop("_")[0] for query in queries}) == len(queries)
     assert all(query == order for query in queries)
 
 
@@ -327,7 +329,7 @@ async def test_recorded_pages(shop: Shop, model: ModelShop, clock: StoppedClock)
 
     def fault(request: Request) -> Response:
         query = parse_qs(request.url.query)
-        if query["status"] == ["trash"]:
+        if query["status"] == ["trash"] or "exclude" in query:
             return replay("products_beyond_last")
         return Response(json.dumps(pages[int(query["page"][0]) - 1]), headers={"x-wp-total": "300"})
 
@@ -335,3 +337,39 @@ async def test_recorded_pages(shop: Shop, model: ModelShop, clock: StoppedClock)
     listing = await sweep(shop, clock=clock)
     assert listed(listing) == [row["id"] for page in pages for row in page]
     assert listing.complete
+
+
+@pytest.mark.parametrize(
+    ("rows", "total", "problem"),
+    [
+        (0, 99_999_999, "99,999,999 products in X-WP-Total; the limit is 500,000"),
+        (0, 400_000, "counts 400,000 products, but 20 pages in a row are empty"),
+        (1_001, 2_000, "1,001 products on one page; the limit is 1,000"),
+        (100, 600_000, "600,000 products in X-WP-Total"),
+    ],
+)
+async def test_a_listing_that_does_not_end(
+    *, rows: int, total: int, problem: str, shop: Shop, model: ModelShop, clock: StoppedClock
+) -> None:
+    """Absurd totals, empty pages and huge pages end the read after a few requests, with one sentence."""
+    text = json.dumps([{"id": number} for number in range(rows, 0, -1)])
+    model.fault = lambda _: Response(text, headers={"x-wp-total": str(total)})
+    with pytest.raises(ShopProtocolError, match=problem):
+        await sweep(shop, clock=clock)
+    assert len(model.asked) <= 30
+
+
+async def test_fresh_rows_without_an_end(
+    shop: Shop, model: ModelShop, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shop without a total that invents products page after page is left at the limit."""
+    monkeypatch.setattr(rest, "MOST_PRODUCTS", 1_000)
+
+    def endless(request: Request) -> Response:
+        first = 10**9 - 100 * int(request.query_params["page"])
+        return Response(json.dumps([{"id": first + number} for number in range(100, 0, -1)]))
+
+    model.fault = endless
+    with pytest.raises(ShopProtocolError, match="lists more than 1,000 products, page after page"):
+        await sweep(shop, clock=clock)
+    assert len(model.asked) == 11

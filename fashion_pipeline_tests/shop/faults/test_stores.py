@@ -46,9 +46,11 @@ FAULTY: dict[str, Callable[[Stage], Fault]] = {
     "no_date": lambda _: faults.no_date(),
     "no_totals": lambda _: faults.no_totals(),
     "old_woocommerce": lambda _: faults.old_woocommerce(),
+    "stale_cache": lambda _: faults.stale_cache(),
 }
 BORNE = {
     *("byte_order_mark", "php_notice", "poison", "shrinking", "loses_rows", "no_date", "no_totals", "old_woocommerce"),
+    "stale_cache",
     "unaware_of_https",  # of which there is none
 }
 HOSTS = [f"{name.replace('_', '-')}.example" for name in (*HEALTHY, *FAULTY)]

@@ -43,6 +43,10 @@ SMALL = st.builds(
     skew_s=st.sampled_from((0, 0, 7200, -90)),
     total=st.sampled_from((True, True, False)),
     delays=st.sampled_from(((0,), (0,), (0, 3), (5, 0, 2, 1))),
+    ties_by_id=st.booleans(),
+    page_cap=st.sampled_from((None, None, None, 2, 3)),
+    honest_cap=st.booleans(),
+    cached=st.sampled_from((False, False, False, False, True)),
 )
 
 
@@ -70,6 +74,8 @@ HUNDREDS = st.builds(
     spread_s=st.sampled_from((0, 1, 60)),
     bulk=st.just(300),
     began_at=st.just(ORDINARY),
+    ties_by_id=st.booleans(),
+    page_cap=st.sampled_from((None, 10, 50)),
 )
 
 
@@ -127,8 +133,9 @@ class Synchrony(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 15), value=st.integers(0, 10), pause=PAUSES, meanwhile=MEANWHILE)
     def read_after_bulk(self, place: int, value: int, pause: Change, meanwhile: Meanwhile) -> None:
-        """Edit many products in one second, and read later."""
-        self._read([Change("bulk edit", place, value), pause], meanwhile)
+        """Edit many products in one second and create one, and read later."""
+        self.tally.with_bulk_edit = True
+        self._read([Change("bulk edit", place, value), Change("insert"), pause], meanwhile)
 
     @rule(before=BATCHES, meanwhile=MEANWHILE)
     def sweep(self, before: list[Change], meanwhile: Meanwhile) -> None:
@@ -149,13 +156,13 @@ class Synchrony(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost_or_invented(self) -> None:
         """Fail at the first read after which the table is wrong."""
-        found = [*self.tally.lost, *self.tally.invented]
+        found = [*self.tally.lost, *self.tally.invented, *self.tally.backwards]
         assert not found, found
 
     def teardown(self) -> None:
         """Let the shop rest, read it a last time, and compare."""
         try:
-            if not (self.tally.lost or self.tally.invented):
+            if not (self.tally.lost or self.tally.invented or self.tally.backwards):
                 for follower in self.followers:
                     follower.settle()
         finally:

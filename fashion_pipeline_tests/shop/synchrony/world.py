@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from pydantic import SecretStr
 
+from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.model_shop.shop import Key, ModelShop, ShopClock
 from fashion_pipeline.outcomes import Reason
@@ -22,6 +23,7 @@ from fashion_pipeline.shop.rest import Shop
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.model_shop.faults import stale_cache
 from fashion_pipeline_tests.shop.synchrony.changes import Change, Floor
 from fashion_pipeline_tests.shop.synchrony.oracle import DELETED, Shown, published, state
 
@@ -50,6 +52,11 @@ class Setting:
         prelude: changes between the first read and whatever follows.
         delays: turns of the event loop that a request waits for; of requests under way together a
             later one may so be answered first.
+        ties_by_id: whether rows of equal dates come by id, as since WooCommerce 11.
+        page_cap: the most products on a page, whatever is asked for.
+        honest_cap: whether X-WP-TotalPages counts the capped pages.
+        cached: whether a cache keeps what the shop answers, knows requests by WooCommerce's
+            parameters, and answers every other one from the past.
     """
 
     per_page: int
@@ -62,6 +69,10 @@ class Setting:
     total: bool = True
     prelude: tuple[Change, ...] = ()
     delays: tuple[int, ...] = (0,)
+    ties_by_id: bool = True
+    page_cap: int | None = None
+    honest_cap: bool = True
+    cached: bool = False
 
     def floor(self) -> Floor:
         """Return a shop of its own that begins so."""
@@ -71,6 +82,9 @@ class Setting:
             keys=[Key(KEY, SECRET)],
             zone=ZoneInfo(self.zone),
             clock=ShopClock(self.began_at),
+            ties_by_id=self.ties_by_id,
+            page_cap=self.page_cap,
+            honest_cap=self.honest_cap,
         )
         floor = Floor(shop, self.bulk, may_hide=self.total)
         floor.fill(self.products, spread_s=self.spread_s)
@@ -149,6 +163,9 @@ class Tally:
         ways: of leaving, and how many products left so.
         lost: products that the reader did not have, had outdated, or let go without evidence; one sentence each.
         invented: products it had that were not there; one sentence each.
+        backwards: products that returned to an older state; one sentence each.
+        with_cap, with_cache, with_bulk_edit, with_ties: whether the shop capped its pages, a cache was in
+            front of it, it edited many products in one second, or it had no order for equal dates.
     """
 
     changes: int = 0
@@ -157,6 +174,11 @@ class Tally:
     ways: Counter[str] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
+    backwards: list[str] = field(default_factory=list)
+    with_cap: bool = False
+    with_cache: bool = False
+    with_bulk_edit: bool = False
+    with_ties: bool = False
 
 
 class World:
@@ -182,6 +204,12 @@ class World:
         self._never_swept = True
         self._seen: dict[str, list[Shown | str]] = {}
         self._touched: set[str] = set()
+        self._states: dict[str, list[Shown | str]] = {str(key): [state(self.shop, key)] for key in self.shop.products}
+        if setting.cached:
+            self.shop.fault = stale_cache(every=2)
+        tally.with_cap |= setting.page_cap is not None
+        tally.with_cache |= setting.cached
+        tally.with_ties |= not setting.ties_by_id
 
     def close(self) -> None:
         """End the event loop."""
@@ -217,8 +245,13 @@ class World:
             self.table, counts = self._runner.run(reading)
         except CutOff:
             pass
+        except ShopProtocolError:
+            if self.shop.fault is None:
+                raise
         else:
-            self._judge(before, counts)
+            self._judge_direction(before)
+            if self.shop.fault is None:
+                self._judge(before, counts)
         self.tally.reads += 1
         self.tally.requests += between.number
         self.tally.changes += between.made
@@ -234,6 +267,10 @@ class World:
 
     def settle(self) -> None:
         """Read a last time now that nothing changes any more, sweep, and compare everything."""
+        if self.shop.fault is not None:
+            self.read({})
+            self.read({}, sweep=True)
+            return
         self.read({})
         undated = {str(key) for key in self.floor.undated | self.floor.hidden}
         if not self._never_swept:
@@ -252,7 +289,20 @@ class World:
             key = str(product_id)
             self._right.discard(key)
             self._touched.add(key)
-            self._seen.setdefault(key, [DELETED]).append(state(self.shop, product_id))
+            now = state(self.shop, product_id)
+            self._seen.setdefault(key, [DELETED]).append(now)
+            self._states.setdefault(key, []).append(now)
+
+    def _judge_direction(self, before: Mapping[str, Product]) -> None:
+        """Hold each row against all states that its product ever had: none may return to an older one."""
+        for key, row in self.rows.items():
+            old, states = before.get(key), self._states.get(key, [])
+            if old is None or _known_as(old) == _known_as(row):
+                continue
+            was = [place for place, each in enumerate(states) if each == _known_as(old)]
+            became = [place for place, each in enumerate(states) if each == _known_as(row)]
+            if was and became and became[-1] < was[0]:
+                self.tally.backwards.append(f"product {key} was {_known_as(old)}, and became {_known_as(row)}")
 
     def _judge(self, before: Mapping[str, Product], counts: ReadCounts) -> None:
         """Hold the read against what the shop was while it lasted."""
@@ -298,6 +348,12 @@ class World:
         for key in sorted(there.keys() - set(but)):
             if key not in rows or shown(rows[key]) != there[key]:
                 self.tally.lost.append(f"{what}: product {key} is {there[key]}, known as {rows.get(key)}")
+
+
+def _known_as(row: Product) -> Shown | str:
+    """Return what a row says of its product: what customers see, or why they do not see it."""
+    reasons = [reason.value for reason in row.outcome.reasons if reason is not Reason.UNREADABLE]
+    return shown(row) or (reasons[0] if reasons else "")
 
 
 def shown(row: Product) -> Shown | None:
