@@ -3,60 +3,92 @@
 One base class for each way of catching::
 
     FashionError
-    ├── ConfigurationError          wrong use: nothing was done, the command exits with 2
+    ├── ConfigurationError          wrong use; nothing was done, exit code 2
     │   ├── SettingsError           an environment variable, a path, a command-line argument
     │   ├── StoresFileError         stores.yaml, with file and line
-    │   └── StorePurged             the store was purged, and is not read any more
+    │   └── StorePurged             the store was purged and is no longer read
     ├── WebError                    one HTTP exchange; carries the outcome's ``reason``
-    │   ├── BlockedAddress          the guard refused where the URL leads
-    │   ├── BadUrl                  the URL cannot be asked for at all
-    │   ├── BadReply                the answer breaks a limit (too large, encoded, redirected)
-    │   ├── RefusedByHost           a status that says no (404, 410, 4xx)
+    │   ├── BlockedAddress          the guard refused the address or port
+    │   ├── BadUrl                  the URL cannot be requested at all
+    │   ├── BadReply                the response breaks a limit (size, encoding, redirects)
+    │   ├── RefusedByHost           a refusal that a retry will not change (404, 410, 4xx)
     │   └── HostUnavailable         timeouts, resets, 429, 5xx                  [retryable]
-    ├── UnreadableImage             bytes that no picture can be made of; carries the outcome's ``reason``
-    │   └── DecoderFailed           their decoder hung, crashed or ate memory    [retryable]
+    ├── UnreadableImage             bytes that cannot be decoded; carries the outcome's ``reason``
+    │   └── DecoderFailed           it hung, crashed or ran out of memory       [retryable]
     ├── DecoderUnavailable          no decoder can be started on this machine   [retryable]
-    ├── ShopError                   a store as a whole cannot be read
+    ├── ShopError                   a shop as a whole cannot be read
     │   ├── ShopAuthError           401 and 403
-    │   ├── ShopProtocolError       answers that are not WooCommerce's, or contradict themselves
+    │   ├── ShopProtocolError       responses that are not WooCommerce's, or contradict each other
     │   └── ShopUnavailable         the shop is down, slow or in maintenance    [retryable]
     ├── ModelError                  the embedding model
-    │   ├── WeightsUnavailable      no hub, no directory, no file
+    │   ├── WeightsUnavailable      no hub, directory or file
     │   └── WrongModel              weights, shape or preprocessing are not FashionSigLIP's
     ├── DatabaseError               PostgreSQL
-    │   ├── DatabaseUnavailable     it does not answer                          [retryable]
+    │   ├── DatabaseUnavailable     it does not respond                         [retryable]
     │   └── DatabaseMismatch        another schema version, or another home's database
     ├── VectorStoreError            Qdrant
-    │   ├── VectorStoreUnavailable  it does not answer                          [retryable]
-    │   ├── NoSuchPoint             a product that is not in it
-    │   └── CollectionMismatch      a collection of another shape or model, or too old a server
+    │   ├── VectorStoreUnavailable  it does not respond                         [retryable]
+    │   ├── NoSuchPoint             the product is not in Qdrant
+    │   └── CollectionMismatch      a collection of another shape or model, or an old server
     └── StorageError                tables, blobs, vectors and locks on disk
-        ├── StorageFull             no space left; names the bytes that are missing
-        ├── DamagedFile             bytes that are not what was stored
+        ├── StorageFull             no space left; names the bytes that are needed
+        ├── DamagedFile             the bytes are not those that were stored
         ├── TableTooNew             written by a newer version of this package
-        └── LockTimeout             somebody else holds what this run needs     [retryable]
+        └── LockTimeout             another process holds the lock              [retryable]
 
-``retryable`` says whether the same call may succeed later with nothing changed by a person. A
-message says what happened, where, and what to do next; it never holds a secret.
+``retryable`` says whether the same call may succeed later without a person changing anything. The
+text of an error says what happened, where, and what to do next; it never holds a secret.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from fashion_pipeline.outcomes import Reason
 
 
 class FashionError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package.
+
+    ``str(error)`` is the whole sentence: the store, what happened, and what to do next.
+
+    Attributes:
+        message: what happened, and where.
+        store_id: the store it happened to; None where it is not about one store.
+        advice: what to do next; ``""`` where the message itself says so.
+    """
 
     retryable: ClassVar[bool] = False
 
+    def __init__(self, message: str, *, store_id: str | None = None, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.store_id = store_id
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return self.sentence if self.store_id is None else f"store {self.store_id}: {self.sentence}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, vars(self))
+
+    @property
+    def sentence(self) -> str:
+        """The message and the advice, for a line that names the store itself."""
+        return f"{self.message}; {self.advice}" if self.advice else self.message
+
+
+def _rebuild(kind: type[FashionError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> FashionError:
+    """Make an unpickled error without calling ``__init__``, whose arguments differ from class to class."""
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(attributes)
+    return error
+
 
 def without_store(error: BaseException, store_id: str) -> str:
-    """Return an error's message for a line that begins with its store; the message may do so too."""
-    return str(error).removeprefix(f"store {store_id}: ")
+    """Return an error's text for a line that already begins with this store's id."""
+    return error.sentence if isinstance(error, FashionError) and error.store_id == store_id else str(error)
 
 
 class ConfigurationError(FashionError):
@@ -72,18 +104,18 @@ class StoresFileError(ConfigurationError):
 
 
 class StorePurged(ConfigurationError):
-    """A store was purged by hand, and must not come back by itself."""
+    """A store was purged; only ``purge --undo`` lets it return."""
 
 
 class WebError(FashionError):
     """One HTTP exchange failed.
 
     Attributes:
-        reason: the outcome's reason this failure stands for.
-        url: what was asked for, without userinfo, query or fragment.
-        status: the HTTP status, where there was one.
-        retry_after_s: seconds the host asked us to wait, where it did.
-        size_bytes: of a body that was too large: its size, or the least it can be.
+        reason: the outcome's reason for this failure.
+        url: what was requested, without userinfo, query or fragment.
+        status: the HTTP status; None without a response.
+        retry_after_s: seconds of the host's Retry-After; None without one.
+        size_bytes: size of a body that was too large, or its lower bound.
     """
 
     def __init__(
@@ -95,8 +127,10 @@ class WebError(FashionError):
         status: int | None = None,
         retry_after_s: float | None = None,
         size_bytes: int | None = None,
+        store_id: str | None = None,
+        advice: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, store_id=store_id, advice=advice)
         self.reason = reason
         self.url = url
         self.status = status
@@ -109,36 +143,44 @@ class BlockedAddress(WebError):
 
 
 class BadUrl(WebError):
-    """The URL cannot be asked for: its scheme, host or form is not allowed."""
+    """The URL cannot be requested: its scheme, host or form is not allowed."""
 
 
 class BadReply(WebError):
-    """The answer breaks a limit: too large, encoded, too many redirects."""
+    """The response breaks a limit: too large, encoded, too many redirects."""
 
 
 class RefusedByHost(WebError):
-    """The host answered with a status that will not change by asking again."""
+    """The host answered with a status that a retry will not change."""
 
 
 class HostUnavailable(WebError):
-    """The host did not answer, or asked us to come back later."""
+    """The host did not respond, or asked for a later retry."""
 
     retryable = True
 
 
 class UnreadableImage(FashionError):
-    """Bytes that no picture can, or may, be made of.
+    """Bytes that cannot be decoded, or that the limits forbid to decode.
 
     Attributes:
         reason: the outcome's reason.
-        width, height: pixels by the header; 0 where it could not be read.
-        image_format: what the bytes begin like, in Pillow's words; ``""`` for nothing known.
+        width, height: pixels, from the header; 0 where it cannot be read.
+        image_format: format of the first bytes, as Pillow names it; ``""`` if unknown.
     """
 
     def __init__(
-        self, message: str, *, reason: Reason, width: int = 0, height: int = 0, image_format: str = ""
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        width: int = 0,
+        height: int = 0,
+        image_format: str = "",
+        store_id: str | None = None,
+        advice: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, store_id=store_id, advice=advice)
         self.reason = reason
         self.width = width
         self.height = height
@@ -152,16 +194,16 @@ class DecoderFailed(UnreadableImage):
 
 
 class DecoderUnavailable(FashionError):
-    """No process that decodes can be started."""
+    """No decoder process can be started."""
 
     retryable = True
 
 
 class ShopError(FashionError):
-    """A store as a whole cannot be read.
+    """A shop as a whole cannot be read.
 
     Attributes:
-        retry_after_s: seconds the shop asked us to wait, where it did.
+        retry_after_s: seconds of the shop's Retry-After; None without one.
     """
 
     retry_after_s: float | None = None
@@ -172,7 +214,7 @@ class ShopAuthError(ShopError):
 
 
 class ShopProtocolError(ShopError):
-    """The shop's answers are not WooCommerce's, or contradict each other."""
+    """The shop's responses are not WooCommerce's, or contradict each other."""
 
 
 class ShopUnavailable(ShopError):
@@ -186,11 +228,11 @@ class ModelError(FashionError):
 
 
 class WeightsUnavailable(ModelError):
-    """The weights cannot be had."""
+    """The weights cannot be found or downloaded."""
 
 
 class WrongModel(ModelError):
-    """The checkpoint is not one this pipeline may embed with."""
+    """The checkpoint is not one that this pipeline may embed with."""
 
 
 class DatabaseError(FashionError):
@@ -198,7 +240,7 @@ class DatabaseError(FashionError):
 
 
 class DatabaseUnavailable(DatabaseError):
-    """PostgreSQL does not answer."""
+    """PostgreSQL does not respond."""
 
     retryable = True
 
@@ -212,21 +254,21 @@ class VectorStoreError(FashionError):
 
 
 class VectorStoreUnavailable(VectorStoreError):
-    """Qdrant does not answer."""
+    """Qdrant does not respond."""
 
     retryable = True
 
 
 class NoSuchPoint(VectorStoreError):
-    """Qdrant has no point of that id."""
+    """Qdrant has no point with this id."""
 
 
 class CollectionMismatch(VectorStoreError):
-    """A collection has another shape or model, belongs to another home, or the server is too old."""
+    """A collection has another shape or model or belongs to another home, or the server is too old."""
 
 
 class StorageError(FashionError):
-    """Something on disk, or in the object store, cannot be used."""
+    """A file on disk or in the object store cannot be used."""
 
 
 class StorageFull(StorageError):
@@ -242,6 +284,6 @@ class TableTooNew(StorageError):
 
 
 class LockTimeout(StorageError):
-    """Somebody else holds what this run needs."""
+    """Another process holds a lock that this one needs."""
 
     retryable = True

@@ -44,7 +44,12 @@ class Settings(BaseSettings):
     home: str = Field(".fashion", description="where tables, blobs, vectors and local databases lie")
     stores: Path = Field(Path("stores.yaml"), description="the file that lists the stores")
     database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: an embedded server under the home")
-    qdrant_url: str | None = Field(None, description="Qdrant; unset: local mode under the home")
+    qdrant_url: str | None = Field(None, description="Qdrant, as http://host:6333; unset: see qdrant_host")
+    qdrant_host: str | None = Field(None, description="Qdrant's host, in place of its URL; unset: local mode")
+    qdrant_port: int = Field(6333, ge=1, le=65535, description="Qdrant's port, with qdrant_host")
+    qdrant_collection: str = Field(
+        "products", description="the alias that search uses; the models' collections are named <it>__<fingerprint>"
+    )
     qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's API key")
     model: str = Field(DEFAULT_MODEL, description="hf-hub:OWNER/NAME, or local-dir:/path of a checkpoint")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -65,6 +70,24 @@ class Settings(BaseSettings):
     def _model_has_a_form(cls, value: str) -> str:
         if not re.fullmatch(r"hf-hub:.+|local-dir:.+|tiny", value):
             msg = "must be hf-hub:OWNER/NAME, local-dir:/path/of/a/checkpoint, or tiny"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("qdrant_host")
+    @classmethod
+    def _qdrant_host_is_a_host(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?", value):
+            msg = (
+                "must be a host's name or address alone, such as qdrant.internal; a URL belongs into FASHION_QDRANT_URL"
+            )
+            raise ValueError(msg)
+        return value
+
+    @field_validator("qdrant_collection")
+    @classmethod
+    def _qdrant_collection_is_a_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]|_(?!_)){0,99}(?<!_)", value):
+            msg = "must be letters, digits, '.', '-' and single '_' inside, at most 100 of them"
             raise ValueError(msg)
         return value
 
@@ -97,7 +120,7 @@ class Settings(BaseSettings):
         env_file = stores.parent / ".env"
         cls._check_names(environment_beside(stores))
         try:
-            return cls(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
+            settings = cls(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             name = "FASHION_" + "__".join(str(part) for part in problem["loc"]).upper()
@@ -105,6 +128,18 @@ class Settings(BaseSettings):
             said = "there is no such setting" if unknown else plain_message(problem["msg"])
             msg = f"{name}: {said}; docs/settings.md lists what it may hold"
             raise SettingsError(msg) from None
+        settings._check_qdrant()
+        return settings
+
+    def _check_qdrant(self) -> None:
+        """Refuse settings that name no Qdrant server, or two: one of them would be ignored without a word."""
+        if self.qdrant_url is not None and self.qdrant_host is not None:
+            msg = "FASHION_QDRANT_URL and FASHION_QDRANT_HOST are both set: remove one of them"
+            raise SettingsError(msg)
+        if "qdrant_port" in self.model_fields_set and self.qdrant_host is None:
+            where = "put the port into that URL" if self.qdrant_url is not None else "set FASHION_QDRANT_HOST too"
+            msg = f"FASHION_QDRANT_PORT is set without FASHION_QDRANT_HOST: {where}"
+            raise SettingsError(msg)
 
     @classmethod
     def _check_names(cls, variables: Iterable[str]) -> None:
@@ -123,6 +158,14 @@ class Settings(BaseSettings):
         if "://" in self.home:
             return self.home.rstrip("/")
         return str((self.stores.absolute().parent / Path(self.home).expanduser()).resolve())
+
+    @cached_property
+    def qdrant_server(self) -> str | None:
+        """The URL of the Qdrant server, from whichever setting names it; None for local mode."""
+        if self.qdrant_url is not None or self.qdrant_host is None:
+            return self.qdrant_url
+        host = self.qdrant_host.strip("[]")
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.qdrant_port}"
 
     def store_list(self) -> StoreList:
         """Read ``stores.yaml``; see ``read_stores``."""

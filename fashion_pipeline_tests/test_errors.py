@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+
+import pytest
 
 from fashion_pipeline import errors
+from fashion_pipeline.outcomes import Reason
 
 
 def test_the_module_docstring_is_the_tree() -> None:
@@ -26,8 +30,31 @@ def test_every_error_has_one_root() -> None:
             assert issubclass(item, errors.FashionError)
 
 
+def test_the_text_of_an_error_is_the_whole_sentence() -> None:
+    """The store, what happened, and what to do next, each only where there is one."""
+    assert str(errors.ShopError("it is down")) == "it is down"
+    error = errors.ShopError("it is down", store_id="a", advice="try again later")
+    assert str(error) == "store a: it is down; try again later"
+    assert (error.message, error.store_id, error.advice) == ("it is down", "a", "try again later")
+
+
 def test_a_line_names_its_store_once() -> None:
-    """Behind a store's id, a message that begins with the store does not say it again; any other stays whole."""
-    for message in ("store a: it is down", "it is down"):
-        assert errors.without_store(errors.ShopError(message), "a") == "it is down"
-    assert errors.without_store(errors.ShopError("store ab: it is down"), "a") == "store ab: it is down"
+    """A line that begins with a store's id does not repeat it; another store is still named."""
+    error = errors.ShopError("it is down", store_id="a", advice="try again later")
+    assert errors.without_store(error, "a") == "it is down; try again later"
+    assert errors.without_store(error, "b") == "store a: it is down; try again later"
+    assert errors.without_store(ValueError("store a: odd"), "a") == "store a: odd"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ShopError("it is down", store_id="a", advice="try again later"),
+        errors.HostUnavailable("no route", reason=Reason.UNREACHABLE, url="u", retry_after_s=3.0, advice="wait"),
+        errors.DecoderFailed("it hung", reason=Reason.DECODER_TIMEOUT, width=5, store_id="a"),
+    ],
+)
+def test_errors_survive_pickling(error: errors.FashionError) -> None:
+    """An error that crosses a process border keeps its class, its text and its attributes."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -195,3 +195,49 @@ def test_an_unknown_store_lists_the_known_ones(tmp_path: Path) -> None:
     """A mistyped store id is answered with the ids there are."""
     with pytest.raises(SettingsError, match="there are: atelier-nord"):
         read_stores(write(tmp_path, GOOD), environment=ENVIRONMENT).require("atelier-sud")
+
+
+@pytest.mark.parametrize(
+    ("variables", "server"),
+    [
+        ({}, None),
+        ({"QDRANT_URL": "https://q.example"}, "https://q.example"),
+        ({"QDRANT_HOST": "qdrant.internal"}, "http://qdrant.internal:6333"),
+        ({"QDRANT_HOST": "qdrant.internal", "QDRANT_PORT": "7333"}, "http://qdrant.internal:7333"),
+        ({"QDRANT_HOST": "::1"}, "http://[::1]:6333"),
+    ],
+)
+def test_a_host_and_a_port_name_qdrant_as_a_url_does(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], server: str | None
+) -> None:
+    """Local mode is used only if neither the URL nor the host is set."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FASHION_{name}", value)
+    assert Settings.read().qdrant_server == server
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"QDRANT_URL": "http://q:6333", "QDRANT_HOST": "q"},
+            "FASHION_QDRANT_URL and FASHION_QDRANT_HOST are both set",
+        ),
+        (
+            {"QDRANT_PORT": "6333"},
+            "FASHION_QDRANT_PORT is set without FASHION_QDRANT_HOST: set FASHION_QDRANT_HOST too",
+        ),
+        ({"QDRANT_URL": "http://q", "QDRANT_PORT": "1"}, "put the port into that URL"),
+        ({"QDRANT_HOST": "http://q:6333"}, "FASHION_QDRANT_HOST: .*a URL belongs into FASHION_QDRANT_URL"),
+        ({"QDRANT_HOST": "q", "QDRANT_PORT": "0"}, "FASHION_QDRANT_PORT: "),
+        ({"QDRANT_COLLECTION": "a__b"}, "FASHION_QDRANT_COLLECTION: "),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: str
+) -> None:
+    """Two names of a server, a port without its host, and a name that breaks the collections' names are errors."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"FASHION_{name}", value)
+    with pytest.raises(SettingsError, match=words):
+        Settings.read()

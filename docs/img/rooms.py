@@ -16,7 +16,8 @@ from pathlib import Path
 
 PACKAGE = "fashion_pipeline"
 CHECKOUT = Path(__file__).resolve().parents[2]
-GROUND = ("settings", "stores", "records", "outcomes", "errors")
+GROUND = (("settings", "stores_file", "stores", "read_state"), ("records", "outcomes", "errors"))
+SHARED = frozenset(room for row in GROUND for room in row)
 # For each room the middle of its box, in pixels, and its caption.
 ROOMS = {
     "cli": (480, "the commands"),
@@ -35,11 +36,13 @@ ROOMS = {
     "web": (250, "guarded HTTP client"),
     "local": (825, "embedded servers"),
     "storage": (595, "tables, blobs, vectors"),
-    "settings": (134, "variables"),
-    "stores": (307, "stores.yaml"),
-    "records": (480, "rows of tables"),
-    "outcomes": (653, "status, reasons"),
-    "errors": (826, "every error"),
+    "settings": (165, "variables"),
+    "stores_file": (375, "reads stores.yaml"),
+    "stores": (585, "fields of a store"),
+    "read_state": (795, "state of a read"),
+    "records": (270, "rows of tables"),
+    "outcomes": (480, "status, reasons"),
+    "errors": (690, "every error"),
 }
 WIDTH, BOX, HEIGHT, FLOOR, TOP = 960, 170, 50, 88, 24
 STYLE = """
@@ -91,22 +94,24 @@ def arrows(found: dict[str, set[str]]) -> list[tuple[str, str]]:
     return sorted(
         (room, below)
         for room, direct in found.items()
-        if room not in GROUND
+        if room not in SHARED
         for below in direct
-        if below not in GROUND and not any(below in reach(other) for other in direct - {below})
+        if below not in SHARED and not any(below in reach(other) for other in direct - {below})
     )
 
 
 def draw(checkout: Path = CHECKOUT) -> str:
     """Return the image as SVG."""
-    floors = [floor for layer in layers(checkout) if (floor := [room for room in layer if room not in GROUND])]
+    floors = [floor for layer in layers(checkout) if (floor := [room for room in layer if room not in SHARED])]
     places = {room: (ROOMS[room][0], TOP + row * FLOOR) for row, floor in enumerate(floors) for room in floor}
     ground = TOP + len(floors) * FLOOR + 24
     lines = [_arrow(places[above], places[below]) for above, below in arrows(imports(checkout))]
     boxes = [_box(room, x, y) for room, (x, y) in places.items()]
-    below = [_box(room, ROOMS[room][0], ground, width=160) for room in GROUND]
+    below = [
+        _box(room, ROOMS[room][0], ground + row * (HEIGHT + 14)) for row, floor in enumerate(GROUND) for room in floor
+    ]
     note = "Every room may use the ground floor. Arrows show imports; those that follow from others are not drawn."
-    height = ground + HEIGHT + 48
+    height = ground + 2 * HEIGHT + 62
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
@@ -118,7 +123,7 @@ def draw(checkout: Path = CHECKOUT) -> str:
             '<path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
         ),
         f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
-        f'<rect class="ground" x="24" y="{ground - 14}" width="{WIDTH - 48}" height="{HEIGHT + 28}" rx="8"/>',
+        f'<rect class="ground" x="24" y="{ground - 14}" width="{WIDTH - 48}" height="{2 * HEIGHT + 42}" rx="8"/>',
         *lines,
         *boxes,
         *below,

@@ -47,6 +47,7 @@ _EXAMPLES = {
     "allow_private_hosts": "[127.0.0.1]",
     "database_url": "postgresql://user:password@localhost:5432/fashion",
     "qdrant_url": "http://localhost:6333",
+    "qdrant_host": "localhost",
     "qdrant_api_key": "the-key-of-your-qdrant",
     "contact": "you@example.com",
 }

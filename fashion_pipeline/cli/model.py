@@ -1,4 +1,4 @@
-"""The command ``model``: from one embedding model to the next."""
+"""The group of commands ``model``: moving from one embedding model to the next."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fashion_pipeline.cli.maintenance import confirm, opened, removal_lock
+from fashion_pipeline.cli.maintenance import opened, removal_lock
+from fashion_pipeline.cli.terminal import confirm, json_option
 from fashion_pipeline.outcomes import SystemClock
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.rollout import Progress
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 
-
-@click.group(short_help="See, show and drop embedding models.")
+@click.group(short_help="Show, promote and drop embedding models.")
 def model() -> None:
-    """Say which models there are and which one readers see, move readers to another, and remove one."""
+    """Show which embedding models exist and which one is live, promote another one, or drop one."""
 
 
-@model.command(short_help="Say of each model how far it is, and who sees it.")
-@_json
+@model.command(short_help="Show each model's progress and which one is live.")
+@json_option
 def status(*, as_json: bool) -> None:
-    """Say of each model how many points it has, who sees it, and what it lacks."""
+    """Show each model's points and stored vectors, which one is live, and what the wanted one still lacks."""
 
     async def read() -> tuple[Progress, ...]:
         from fashion_pipeline.sinks.rollout import models
@@ -40,38 +39,38 @@ def status(*, as_json: bool) -> None:
     for progress in known:
         click.echo("\n".join(_lines(progress)))
     if not known:
-        click.echo("no model has been used yet: run fashion-pipeline ingest STORE first")
+        click.echo("no model has been used yet; run fashion-pipeline ingest STORE first")
 
 
-@model.command(short_help="Show readers the wanted model, or another one, now.")
+@model.command(short_help="Make the wanted model, or another one, live now.")
 @click.argument("fingerprint", required=False)
-@click.option("--force", is_flag=True, help="Although it lacks points, or has old ones.")
+@click.option("--force", is_flag=True, help="Promote even if points are missing or stale.")
 def promote(fingerprint: str | None, *, force: bool) -> None:
-    """Show readers the model that is being built, or the one of FINGERPRINT, now; runs do this when it is complete."""
+    """Make the wanted model, or the one of FINGERPRINT, live now; runs do this when it is complete."""
 
     async def move() -> None:
-        from fashion_pipeline.sinks.rollout import promote as promoted
+        from fashion_pipeline.sinks.rollout import promote as promote_model
 
         async with opened() as (_, sinks):
-            shown = await promoted(sinks, fingerprint, force=force, now=SystemClock().now())
-            click.echo(f"readers see model {shown}", err=True)
+            live = await promote_model(sinks, fingerprint, force=force, now=SystemClock().now())
+            click.echo(f"model {live} is live", err=True)
 
     asyncio.run(move())
 
 
 @model.command(short_help="Remove a model's collection and vectors.")
 @click.argument("fingerprint")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def drop(fingerprint: str, *, yes: bool) -> None:
-    """Remove the collection and the stored vectors of the model of FINGERPRINT; not of the one that readers see."""
+    """Remove the collection and the stored vectors of the model of FINGERPRINT; the live model is refused."""
     if not yes:
         confirm(f"Remove the collection and the vectors of model {fingerprint}?")
 
     async def remove() -> None:
-        from fashion_pipeline.sinks.rollout import drop as dropped
+        from fashion_pipeline.sinks.rollout import drop as drop_model
 
         async with opened() as (_, sinks):
-            gone = await dropped(sinks, fingerprint)
+            gone = await drop_model(sinks, fingerprint)
             click.echo(
                 f"removed {gone.points or 0:,} points and {gone.vectors:,} vectors of model {gone.model}", err=True
             )
@@ -92,15 +91,15 @@ def _as_json(progress: Progress) -> dict[str, Any]:
 
 
 def _lines(progress: Progress) -> list[str]:
-    what = [word for word, true in (("readers see it", progress.shown), ("wanted", progress.wanted)) if true]
+    states = [word for word, true in (("live", progress.shown), ("wanted", progress.wanted)) if true]
     points = "no collection" if progress.points is None else f"{progress.points:,} points"
-    notes = f" - {', '.join(what)}" if what else ""
+    notes = f" - {', '.join(states)}" if states else ""
     lines = [f"{progress.model}: {points}, {progress.vectors:,} stored vectors{notes}"]
     if progress.wanted and not progress.shown:
         lines += [f"  {store_id} lacks {number:,} up-to-date points" for store_id, number in progress.lacks.items()]
         lines += [
-            "  runs of these stores bring them, unless they wait for consent or another try: fashion-pipeline status"
+            "  runs of these stores add them, unless they wait for consent or a retry; see fashion-pipeline status"
             if progress.lacks
-            else "  complete: the next run, or model promote, shows it"
+            else "  complete: the next run, or fashion-pipeline model promote, makes it live"
         ]
     return lines

@@ -1,7 +1,7 @@
-"""How a run looks while it runs: bars on a terminal, plain lines elsewhere.
+"""Shows the progress of runs: bars on a terminal, plain lines elsewhere.
 
-Runs tell how far they are as log records of ``fashion_pipeline.progress``, which carry the asset,
-the store, how much is done, how much there is in all, and at the end how much was refused.
+Runs log their progress to ``fashion_pipeline.progress``. Each record has the asset, the store, the
+number done, the total, and at the end the number rejected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import click
 
 LINE_EVERY_S = 2.0
 WIDE = 80
-"""Columns of a terminal that has room for bars; a narrower one shows the numbers alone."""
+"""Columns of a terminal that has room for bars; a narrower one shows only the numbers."""
 
 
 @contextlib.contextmanager
@@ -36,26 +36,26 @@ def show_progress() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """A line when an asset is done with a store, and now and then before."""
+    """Prints a line when an asset has finished a store, and at intervals until then."""
 
     def __init__(self) -> None:
         super().__init__()
         self.began: dict[tuple[str, str], float] = {}
-        self.said_at = time.monotonic()
+        self.printed_at = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
-        told = vars(record)
+        fields = vars(record)
         now = time.monotonic()
-        key = (told["store"], told["asset"])
+        key = (fields["store"], fields["asset"])
         began = self.began.setdefault(key, now)
-        finished = told["refused"] is not None
-        if not finished and (not told["done"] or now - self.said_at < LINE_EVERY_S):
+        finished = fields["refused"] is not None
+        if not finished and (not fields["done"] or now - self.printed_at < LINE_EVERY_S):
             return
-        self.said_at = now
-        of = f" of {told['total']:,}" if told["total"] is not None and not finished else ""
-        refused = f", {told['refused']:,} refused" if told["refused"] else ""
-        rate = f", {told['done'] / (now - began):,.0f}/s" if now - began > 1 else ""
-        click.echo(f"  {told['store']}  {told['asset']:<15} {told['done']:>6,}{of}{refused}{rate}", err=True)
+        self.printed_at = now
+        of = f" of {fields['total']:,}" if fields["total"] is not None and not finished else ""
+        rejected = f", {fields['refused']:,} rejected" if fields["refused"] else ""
+        rate = f", {fields['done'] / (now - began):,.0f}/s" if now - began > 1 else ""
+        click.echo(f"  {fields['store']}  {fields['asset']:<15} {fields['done']:>6,}{of}{rejected}{rate}", err=True)
 
 
 @contextlib.contextmanager
@@ -76,7 +76,7 @@ def _bars() -> Iterator[logging.Handler]:
         TextColumn("{task.fields[asset]}"),
         *([BarColumn(bar_width=24)] if console.width >= WIDE else []),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[refused]}", style="yellow"),
+        TextColumn("{task.fields[rejected]}", style="yellow"),
         TextColumn("{task.fields[rate]}", style="dim"),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
@@ -90,31 +90,31 @@ def _bars() -> Iterator[logging.Handler]:
             self.tasks: dict[tuple[str, str], tuple[TaskID, float]] = {}
 
         def emit(self, record: logging.LogRecord) -> None:
-            told = vars(record)
-            key = (told["store"], told["asset"])
+            fields = vars(record)
+            key = (fields["store"], fields["asset"])
             if key not in self.tasks:
-                fields = {"store": told["store"], "asset": told["asset"], "refused": "", "rate": ""}
-                self.tasks[key] = (progress.add_task("", total=None, **fields), time.monotonic())
+                columns = {"store": fields["store"], "asset": fields["asset"], "rejected": "", "rate": ""}
+                self.tasks[key] = (progress.add_task("", total=None, **columns), time.monotonic())
             task, began = self.tasks[key]
-            lasted = time.monotonic() - began
-            finished = told["refused"] is not None
+            elapsed_s = time.monotonic() - began
+            finished = fields["refused"] is not None
             progress.update(
                 task,
-                completed=told["done"],
-                total=max(told["done"], 1) if finished else told["total"],
-                refused=f"{told['refused']:,} refused" if told["refused"] else "",
-                rate=f"{told['done'] / lasted:,.0f}/s" if lasted > 0.5 else "",
+                completed=fields["done"],
+                total=max(fields["done"], 1) if finished else fields["total"],
+                rejected=f"{fields['refused']:,} rejected" if fields["refused"] else "",
+                rate=f"{fields['done'] / elapsed_s:,.0f}/s" if elapsed_s > 0.5 else "",
             )
-            if finished and not told["done"]:
+            if finished and not fields["done"]:
                 progress.update(task, completed=1)
 
-    with progress, _logged_to(sys.stderr):  # rich has put itself there: what is logged stands above the bars
+    with progress, _logged_to(sys.stderr):  # rich has replaced sys.stderr: log lines appear above the bars
         yield Bars()
 
 
 @contextlib.contextmanager
 def _logged_to(stream: TextIO) -> Iterator[None]:
-    """Let what is logged to a stream go to this one; else it would be written into the bars."""
+    """Redirect the root logger's stream handlers, which would otherwise write into the bars."""
     handlers = [each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler]
     before = [(handler, handler.stream) for handler in handlers]
     for handler in handlers:

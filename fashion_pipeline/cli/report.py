@@ -1,9 +1,9 @@
-"""What the command line says of runs: the JSON object that scripts read, and lines that people read."""
+"""What commands report of stores: the JSON object for scripts, and lines for people."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from fashion_pipeline.stores import Store
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.qdrant.search import Match
 
-# The name in the JSON object: the asset that counts it, and its name there.
+# Key of the JSON object: the asset that counts it, and the count's name there.
 COUNTS: Mapping[str, tuple[str, str]] = {
     "fetched": ("fetched_images", "fetched"),
     "not_modified": ("fetched_images", "not_modified"),
@@ -27,6 +27,13 @@ COUNTS: Mapping[str, tuple[str, str]] = {
     "points_deleted": ("qdrant_points", "points_deleted"),
 }
 
+_STAGES = {
+    "raw_products": "in the shop's data (raw_products)",
+    "fetched_images": "while fetching its image (fetched_images)",
+    "quality_passed": "at the quality gate (quality_passed)",
+    "embeddings": "while embedding its image (embeddings)",
+}
+
 
 def store_report(
     counts: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float], outcomes: Iterable[ProductOutcome]
@@ -34,30 +41,30 @@ def store_report(
     """Return one store's part of the JSON object.
 
     Args:
-        counts: by asset, what its domain counted in this run; an asset that did not run is absent.
-        seconds: by asset.
-        outcomes: what stands for every product of the store.
+        counts: by asset, the counts of this run; an asset that did not run is absent.
+        seconds: by asset, its duration.
+        outcomes: the current outcome of every product of the store.
     """
-    told = [outcome for outcome in outcomes if not outcome.is_gone]
-    report: dict[str, Any] = {"products": len(told)}
+    present = [outcome for outcome in outcomes if not outcome.is_gone]
+    report: dict[str, Any] = {"products": len(present)}
     for name, (asset, key) in COUNTS.items():
         report[name] = int(counts.get(asset, {}).get(key, 0))
     for status in (Status.REJECTED, Status.FAILED):
         report[status.value] = dict(
-            Counter(first_reason(outcome) for outcome in told if outcome.status is status).most_common()
+            Counter(first_reason(outcome) for outcome in present if outcome.status is status).most_common()
         )
     report["seconds"] = dict(seconds)
     return report
 
 
 def first_reason(outcome: ProductOutcome) -> str:
-    """Name the reason a product counts under; one that only waits for an earlier stage has none."""
+    """Return the reason that a product is counted under; ``waiting`` if it only waits for an earlier stage."""
     return outcome.reasons[0].value if outcome.reasons else "waiting"
 
 
 @dataclass(frozen=True, slots=True)
 class InSinks:
-    """What both sinks hold of one store: live rows, primary points, its products' outcomes, and whether it was purged."""
+    """What both sinks hold of one store: live rows, primary points, outcomes, and whether it was purged."""
 
     rows: int = 0
     points: int = 0
@@ -65,55 +72,65 @@ class InSinks:
     purged: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``status --json`` says of the store."""
+        """Return the store's part of ``status --json``."""
         report = store_report({}, {}, self.outcomes)
-        standing = {name: report[name] for name in ("products", "rejected", "failed")}
-        return {"rows": self.rows, "points": self.points, **standing}
+        current = {name: report[name] for name in ("products", "rejected", "failed")}
+        return {"rows": self.rows, "points": self.points, **current}
 
 
-def status_lines(store_id: str, told: InSinks, *, store: Store | None) -> list[str]:
-    """Return what a person reads of one store's state; ``store`` is None where stores.yaml lacks it."""
-    report = told.as_json()
-    notes = "" if store is not None else " - not in stores.yaml: not run any more, kept as it was"
-    notes += " - paused" if store is not None and store.paused else ""
-    if told.purged and (told.rows or told.points):
-        notes += f" - its purge was cut off: fashion-pipeline purge {store_id} finishes it"
-    elif told.rows != told.points:
-        notes += " - THE SINKS DIFFER: run it again"
-    if told.purged:
-        notes += f" - purged: not read, until fashion-pipeline purge {store_id} --undo"
-    elif store is not None and not told.outcomes:
-        notes += f" - nothing is known of it yet: fashion-pipeline ingest {store_id}"
-    lines = [f"{store_id}: {report['products']:,} products, {told.rows:,} rows, {told.points:,} points{notes}"]
+def status_lines(store_id: str, stored: InSinks, *, store: Store | None) -> list[str]:
+    """Return the lines that ``status`` prints for a store; ``store`` is None if stores.yaml does not list it."""
+    report = stored.as_json()
+    notes = [*_configuration_notes(store), *_sink_notes(store_id, stored, listed=store is not None)]
+    counts = f"{report['products']:,} products, {stored.rows:,} rows, {stored.points:,} points"
+    lines = [" - ".join([f"{store_id}: {counts}", *notes])]
     for name in ("rejected", "failed"):
         lines += [f"  {count:>6,} {name}: {reason}" for reason, count in report[name].items()]
-    lines += [f"  {count:>6,} ok, for the time being: {reason}" for reason, count in _shown_although(told.outcomes)]
-    return [*lines, *consent_lines(store_id, told.outcomes)]
+    lines += [f"  {count:>6,} published despite: {reason}" for reason, count in _published_despite(stored.outcomes)]
+    return [*lines, *consent_lines(store_id, stored.outcomes)]
+
+
+def _configuration_notes(store: Store | None) -> Iterator[str]:
+    if store is None:
+        yield "not in stores.yaml: no longer synced, data kept"
+    elif store.paused:
+        yield "paused"
+
+
+def _sink_notes(store_id: str, stored: InSinks, *, listed: bool) -> Iterator[str]:
+    if stored.purged and (stored.rows or stored.points):
+        yield f"its purge was interrupted: run fashion-pipeline purge {store_id} to finish it"
+    elif stored.rows != stored.points:
+        yield "PostgreSQL and Qdrant differ: run the store again"
+    if stored.purged:
+        yield f"purged: not synced until fashion-pipeline purge {store_id} --undo"
+    elif listed and not stored.outcomes:
+        yield f"not synced yet: run fashion-pipeline ingest {store_id}"
 
 
 def consent_lines(store_id: str, outcomes: Iterable[ProductOutcome]) -> list[str]:
-    """Return how to agree to the removals that wait for a person, where any do."""
+    """Return how to consent to the removals that wait for it; nothing if none do."""
     waiting = sum(Reason.AWAITING_CONSENT in outcome.reasons for outcome in outcomes)
-    agree = f"fashion-pipeline ingest {store_id} --allow-removals"
-    return [f"  {waiting:,} products would be removed and are kept until you agree: {agree}"] if waiting else []
+    consent = f"run fashion-pipeline ingest {store_id} --allow-removals"
+    return [f"  {waiting:,} products wait for your consent to be removed; to agree, {consent}"] if waiting else []
 
 
-def _shown_although(outcomes: Iterable[ProductOutcome]) -> list[tuple[str, int]]:
-    """Count by reason what is published with an older picture, or with what is known of it."""
+def _published_despite(outcomes: Iterable[ProductOutcome]) -> list[tuple[str, int]]:
+    """Count by reason the products that are published with an older image or with their last known data."""
     although = (outcome for outcome in outcomes if outcome.status is Status.OK and outcome.reasons)
     return Counter(first_reason(each) for each in although if Reason.AWAITING_CONSENT not in each.reasons).most_common()
 
 
 def hit_line(hit: Match) -> str:
-    """Return what a person reads of one search hit."""
+    """Return the line for one search result."""
     payload = hit.payload
     price = f"{payload['price']:.2f} {payload['currency']}"
     return f"{hit.score:.3f}  {payload['title'][:40]:<40}  {price:>12}  {payload['store_id']} {payload['external_id']}"
 
 
-def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list[str]:
-    """Return what a person reads of one store's run."""
-    did = ", ".join(
+def store_lines(store_id: str, report: Mapping[str, Any], stored: InSinks) -> list[str]:
+    """Return the lines that report one store's run."""
+    work = ", ".join(
         f"{report[name]:,} {words}"
         for name, words in (
             ("fetched", "fetched"),
@@ -123,17 +140,17 @@ def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list
             ("points_written", "points written"),
         )
     )
-    refused, failed = (sum(report[name].values()) for name in ("rejected", "failed"))
-    again = f", {failed:,} to be tried again" if failed else ""
+    rejected, failed = (sum(report[name].values()) for name in ("rejected", "failed"))
+    retries = f", {failed:,} to be retried" if failed else ""
     lines = [
         f"{store_id}",
-        f"  {report['products']:,} products: {told.rows:,} rows, {told.points:,} points, {refused:,} refused{again}",
-        f"  this run: {did}, in {sum(report['seconds'].values()):.1f} s",
+        f"  {report['products']:,} products: {stored.rows:,} rows, {stored.points:,} points, {rejected:,} rejected{retries}",
+        f"  this run: {work}, in {sum(report['seconds'].values()):.1f} s",
     ]
     changed = [
         f"{report[name]:,} {words}"
         for name, words in (
-            ("not_modified", "pictures confirmed unchanged"),
+            ("not_modified", "images unchanged at their hosts"),
             ("payloads_written", "payloads written"),
             ("rows_archived", "rows archived"),
             ("points_deleted", "points deleted"),
@@ -142,45 +159,44 @@ def store_lines(store_id: str, report: Mapping[str, Any], told: InSinks) -> list
     ]
     if changed:
         lines.append(f"            {', '.join(changed)}")
-    for status, words in (("rejected", ""), ("failed", "for now: ")):
+    for status, words in (("rejected", ""), ("failed", "to be retried: ")):
         lines += [f"  {count:>5,} {words}{_text(reason)}  [{reason}]" for reason, count in report[status].items()]
     lines += [
-        f"  {count:>5,} published all the same: {_text(reason)}  [{reason}]"
-        for reason, count in _shown_although(told.outcomes)
+        f"  {count:>5,} published despite: {_text(reason)}  [{reason}]"
+        for reason, count in _published_despite(stored.outcomes)
     ]
     return lines
 
 
 def _text(reason: str) -> str:
-    return Reason(reason).text if reason in set(Reason) else "a stage it needs has not come to it yet"
+    return Reason(reason).text if reason in set(Reason) else "waiting for an earlier stage"
 
 
 def outcome_lines(outcome: ProductOutcome) -> list[str]:
-    """Return in plain words how far one product came, and what happens next."""
-    where = {
-        "raw_products": "at the shop's own data (raw_products)",
-        "fetched_images": "when its picture was fetched (fetched_images)",
-        "quality_passed": "at the quality gate (quality_passed)",
-        "embeddings": "when its picture was embedded (embeddings)",
-    }
+    """Return the lines that explain one product's outcome, and what happens next."""
     title = f"{outcome.external_id}  {outcome.title}".rstrip()
     reasons = "; ".join(reason.text for reason in outcome.reasons)
     if outcome.status is Status.OK:
-        how = "with an older picture"
-        if Reason.UNREADABLE in outcome.reasons:
-            how = "with what is known of it"
-        if Reason.AWAITING_CONSENT in outcome.reasons:
-            how = "until you agree to its removal"
-        lines = [title, "  it is published" + (f", {how}: {reasons}" if reasons else "")]
+        lines = [title, f"  published {_publication(outcome)}: {reasons}" if reasons else "  published"]
     else:
-        how = "refused" if outcome.status is Status.REJECTED else "held up for now"
-        lines = [title, f"  {how} {where.get(outcome.stage, outcome.stage)}: {reasons or outcome.detail or 'waiting'}"]
+        status = "rejected" if outcome.status is Status.REJECTED else "on hold"
+        stage = _STAGES.get(outcome.stage, outcome.stage)
+        lines = [title, f"  {status} {stage}: {reasons or outcome.detail or _text('waiting')}"]
     if outcome.detail and reasons:
         lines.append(f"  {outcome.detail}")
     if outcome.next_retry_at is not None:
-        again = "tried" if outcome.status is Status.FAILED else "looked at"
-        times = f" (attempt {outcome.attempts + 1})" if outcome.attempts else ""
-        lines.append(f"  {again} again after {outcome.next_retry_at:%Y-%m-%d %H:%M} UTC{times}")
+        action = "retry" if outcome.status is Status.FAILED else "check"
+        attempt = f" (attempt {outcome.attempts + 1})" if outcome.attempts else ""
+        lines.append(f"  next {action} after {outcome.next_retry_at:%Y-%m-%d %H:%M} UTC{attempt}")
     sinks = [name for name, there in (("PostgreSQL", outcome.in_postgres), ("Qdrant", outcome.in_qdrant)) if there]
     lines.append(f"  in {' and '.join(sinks)}" if sinks else "  in neither PostgreSQL nor Qdrant")
     return lines
+
+
+def _publication(outcome: ProductOutcome) -> str:
+    """Say in which form a product with reasons is published."""
+    if Reason.AWAITING_CONSENT in outcome.reasons:
+        return "until you consent to its removal"
+    if Reason.UNREADABLE in outcome.reasons:
+        return "with its last known data"
+    return "with an older image"

@@ -1,4 +1,4 @@
-"""Asset checks of one store's run: each is told by the asset it is about, with what it has at hand.
+"""Asset checks of one store's run; each is reported by the asset it is about.
 
 A check that does not pass warns and stops nothing; its description says in plain words what is
 wrong and what to do. What is true of all stores together is checked by ``health``.
@@ -13,13 +13,12 @@ from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.records import Product, Table
-from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.postgres.health import needs_retry
 
 if TYPE_CHECKING:
     from fashion_pipeline.embedding.soundness import VectorSample
     from fashion_pipeline.shop.catalogue import ReadCounts
     from fashion_pipeline.sinks.agreement import Agreement
+    from fashion_pipeline.sinks.desired import ProductOutcome
 
 Cell = str | int | float | None
 
@@ -104,20 +103,20 @@ def vectors_sound(store_id: str, found: "VectorSample") -> dg.AssetCheckResult:
     if found.wrong:
         problems.append(
             f"{store_id}: {len(found.wrong)} of {found.looked_at} stored vectors are damaged or of another model, "
-            f"such as that of the picture {found.wrong[0]}; delete the folder vectors/{found.fingerprint} in "
-            "FASHION_HOME, and the next run embeds its pictures again"
+            f"such as that of the image {found.wrong[0]}; delete the folder vectors/{found.fingerprint} in "
+            "FASHION_HOME, and the next run embeds its images again"
         )
     metadata = {"looked_at": found.looked_at, "fingerprint": found.fingerprint}
     return warn(VECTORS_SOUND, problems, fine=f"{store_id}: {found.looked_at} looked at", metadata=metadata)
 
 
 def removals_held(
-    store_id: str, products: Table[Product], withheld: Sequence[str], outcomes: Sequence[ProductOutcome]
+    store_id: str, products: Table[Product], withheld: Sequence[str], outcomes: "Sequence[ProductOutcome]"
 ) -> dg.AssetCheckResult:
     """Say which products would be removed, why they are not, and how to agree."""
     by_shop = {row.external_id for row in products.rows if Reason.AWAITING_CONSENT in row.outcome.reasons}
-    waiting = [told for told in outcomes if told.external_id in by_shop.union(withheld)]
-    unknown = set(withheld) - {told.external_id for told in waiting}
+    waiting = [outcome for outcome in outcomes if outcome.external_id in by_shop.union(withheld)]
+    unknown = set(withheld) - {outcome.external_id for outcome in waiting}
     number = len(waiting) + len(unknown)
     held = ReadState.from_metadata(products.metadata).held
     problems = []
@@ -131,17 +130,19 @@ def removals_held(
     return warn(REMOVALS_HELD, problems, fine=f"{store_id}: nothing waits for consent", metadata=metadata)
 
 
-def left_to_retry(store_id: str, outcomes: Sequence[ProductOutcome]) -> dg.AssetCheckResult:
-    """Count what is to be tried again, and show some of it."""
-    left = [told for told in outcomes if needs_retry(told)]
+def left_to_retry(store_id: str, outcomes: "Sequence[ProductOutcome]") -> dg.AssetCheckResult:
+    """Count the products that need a retry, and show some of them."""
+    from fashion_pipeline.sinks.postgres.health import needs_retry
+
+    retryable = [outcome for outcome in outcomes if needs_retry(outcome)]
     problems = []
-    if left:
+    if retryable:
         problems.append(
-            f"{store_id}: {len(left):,} products are to be tried again, each at its time: the sensor retry_due requests "
+            f"{store_id}: {len(retryable):,} products need a retry, each at its time: the sensor retry_due requests "
             f"the runs, or you do with fashion-pipeline ingest {store_id}; fashion-pipeline outcomes {store_id} PRODUCT "
             "explains one"
         )
-    metadata = {"left": len(left), "sample": sample(left)} if left else {"left": 0}
+    metadata = {"left": len(retryable), "sample": sample(retryable)} if retryable else {"left": 0}
     return warn(LEFT_TO_RETRY, problems, fine=f"{store_id}: nothing is left to try", metadata=metadata)
 
 
@@ -163,7 +164,7 @@ def sinks_agree(store_id: str, found: "Agreement") -> dg.AssetCheckResult:
     return warn(SINKS_AGREE, problems, fine=f"{store_id}: {found.rows:,} in both", metadata=metadata)
 
 
-def sample(told: Sequence[ProductOutcome]) -> dg.TableMetadataValue:
+def sample(outcomes: "Sequence[ProductOutcome]") -> dg.TableMetadataValue:
     """Return some products as a table."""
     return table(
         [
@@ -176,7 +177,7 @@ def sample(told: Sequence[ProductOutcome]) -> dg.TableMetadataValue:
                 "detail": each.detail,
                 "again": f"{each.next_retry_at:%Y-%m-%d %H:%M}" if each.next_retry_at else "",
             }
-            for each in told[:SAMPLE]
+            for each in outcomes[:SAMPLE]
         ],
         dict.fromkeys(("store", "product", "title", "stage", "reasons", "detail", "again"), "string"),
     )

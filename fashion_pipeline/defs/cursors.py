@@ -146,7 +146,7 @@ class Due(_Cursor):
         Args:
             latest: when the last thing that is due fell due.
             soon: whether something that is due may be well by now; what has failed for long is
-                gathered for longer, or a hundred dead pictures would be a hundred runs a day.
+                gathered for longer, or a hundred dead images would be a hundred runs a day.
             now: by this machine's clock.
         """
         known = self.stores.get(store_id)

@@ -49,7 +49,7 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
         "warning",
         "--code-server-log-level",
         "error",
-    ]  # its warnings tell of reloads
+    ]  # it warns of reloads
     commands = {
         "web server": [
             "dagster_webserver",

@@ -7,6 +7,7 @@ once, from what PostgreSQL and Qdrant hold, and name each in a table, beside an 
 import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from croniter import croniter
@@ -15,9 +16,11 @@ from fashion_pipeline.defs.checks import SAMPLE, Cell, sample, table, warn
 from fashion_pipeline.defs.resources import PostgresResource, QdrantResource
 from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.desired import ProductOutcome
-from fashion_pipeline.sinks.postgres.health import StoreHealth
 from fashion_pipeline.stores import Store
+
+if TYPE_CHECKING:
+    from fashion_pipeline.sinks.desired import ProductOutcome
+    from fashion_pipeline.sinks.postgres.health import StoreHealth
 
 ALL_STORES = dg.AssetSpec(
     "all_stores",
@@ -46,7 +49,7 @@ STORES_REFUSE_AS_USUAL = dg.AssetCheckSpec(
 STORES_AGREE = dg.AssetCheckSpec(
     "stores_agree",
     asset=ALL_STORES.key,
-    description="Each store has as many live rows in PostgreSQL as products in Qdrant, where readers look.",
+    description="Each store has as many live rows in PostgreSQL as products in Qdrant's live collection.",
 )
 
 
@@ -54,7 +57,9 @@ STORES_AGREE = dg.AssetCheckSpec(
     name="all_stores", specs=[STORES_READ, STORES_LISTED, STORES_LEFT_TO_RETRY, STORES_REFUSE_AS_USUAL, STORES_AGREE]
 )
 def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[dg.AssetCheckResult]:
-    """Look at every store that stores.yaml lists or the sinks hold."""
+    """Check every store that stores.yaml lists or the sinks hold."""
+    from fashion_pipeline.sinks.postgres.health import StoreHealth
+
     now = SystemClock().now()
     listed = Settings.read().store_list()
     found, left, rows, points = asyncio.run(_look(postgres, qdrant, now))
@@ -68,10 +73,10 @@ def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[d
 
 async def _look(
     postgres: PostgresResource, qdrant: QdrantResource, now: datetime
-) -> tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]:
+) -> "tuple[dict[str, StoreHealth], tuple[ProductOutcome, ...], dict[str, int], dict[str, int]]":
     from fashion_pipeline.sinks.postgres.health import products_to_retry, store_health
     from fashion_pipeline.sinks.postgres.queries import live_counts
-    from fashion_pipeline.sinks.qdrant.collections import ALIAS
+    from fashion_pipeline.sinks.qdrant.collections import alias_name
     from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     async with postgres.open() as engine:
@@ -79,11 +84,13 @@ async def _look(
         left = await products_to_retry(engine, most=SAMPLE)
         rows = await live_counts(engine)
     with qdrant.open() as client:
-        points = primary_counts(client, ALIAS, sorted({*found, *rows}))
+        points = primary_counts(client, alias_name(client), sorted({*found, *rows}))
     return found, left, rows, points
 
 
-def _stores_read(stores: Mapping[str, StoreHealth], listed: Mapping[str, Store], now: datetime) -> dg.AssetCheckResult:
+def _stores_read(
+    stores: "Mapping[str, StoreHealth]", listed: Mapping[str, Store], now: datetime
+) -> dg.AssetCheckResult:
     rows: list[dict[str, Cell]] = []
     late = []
     for store_id, health in stores.items():
@@ -122,7 +129,7 @@ def _last_but_one(store: Store, now: datetime) -> datetime:
 
 
 def _stores_listed(
-    stores: Mapping[str, StoreHealth], listed: Mapping[str, Store], rows: Mapping[str, int]
+    stores: "Mapping[str, StoreHealth]", listed: Mapping[str, Store], rows: Mapping[str, int]
 ) -> dg.AssetCheckResult:
     detached = [store_id for store_id in stores if store_id not in listed]
     paused = [store_id for store_id in stores if store_id in listed and listed[store_id].paused]
@@ -142,7 +149,9 @@ def _stores_listed(
     return warn(STORES_LISTED, problems, fine="every store is in stores.yaml", metadata=metadata)
 
 
-def _stores_left_to_retry(stores: Mapping[str, StoreHealth], left: tuple[ProductOutcome, ...]) -> dg.AssetCheckResult:
+def _stores_left_to_retry(
+    stores: "Mapping[str, StoreHealth]", left: "tuple[ProductOutcome, ...]"
+) -> dg.AssetCheckResult:
     number = sum(health.needs_retry for health in stores.values())
     overdue = [store_id for store_id, health in stores.items() if health.overdue]
     problems = []
@@ -165,13 +174,13 @@ def _stores_left_to_retry(stores: Mapping[str, StoreHealth], left: tuple[Product
     return warn(STORES_LEFT_TO_RETRY, problems, fine=f"{number:,} are left, each tried at its time", metadata=metadata)
 
 
-def _stores_refuse_as_usual(stores: Mapping[str, StoreHealth]) -> dg.AssetCheckResult:
+def _stores_refuse_as_usual(stores: "Mapping[str, StoreHealth]") -> dg.AssetCheckResult:
     jumped = [store_id for store_id, health in stores.items() if health.jumped]
     problems = []
     if jumped:
         problems.append(
             f"{len(jumped)} stores refuse clearly more of their products than usual: {_some(jumped)}. "
-            "fashion-pipeline status STORE counts the reasons; what changed is often the shop's theme, its pictures' host "
+            "fashion-pipeline status STORE counts the reasons; what changed is often the shop's theme, its images' host "
             "or a threshold"
         )
     rows: list[dict[str, Cell]] = [

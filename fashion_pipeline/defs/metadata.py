@@ -1,22 +1,26 @@
-"""What a materialization tells: counts of what stands, counts of what this run did, and seconds."""
+"""The metadata of a materialization: counts of what there is, counts of what this run did, and seconds."""
 
 import dataclasses
+import inspect
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from fashion_pipeline.outcomes import Outcome, Status
 from fashion_pipeline.records import Table
-from fashion_pipeline.sinks.desired import ProductOutcome
+
+if TYPE_CHECKING:
+    from fashion_pipeline.sinks.desired import ProductOutcome
 
 THIS_RUN = "this_run/"
 SECONDS = "seconds"
 
 
-def tally(outcomes: Iterable[Outcome | ProductOutcome]) -> dict[str, dict[str, int]]:
+def tally(outcomes: "Iterable[Outcome | ProductOutcome]") -> dict[str, dict[str, int]]:
     """Count outcomes by status, and the refused and failed ones by their first reason."""
     counted: dict[str, Counter[str]] = {"outcomes": Counter(), "rejected": Counter(), "failed": Counter()}
     for outcome in outcomes:
@@ -38,7 +42,7 @@ def run_metadata(counts: Any, *, started: float, table: Table[Any] | None = None
     metadata: dict[str, Any] = {SECONDS: round(time.monotonic() - started, 3)}
     metadata.update({f"{THIS_RUN}{name}": value for name, value in done.items() if value is not None})
     if table is not None:
-        metadata["dagster/row_count"] = len(table.rows)
+        metadata["dagster/partition_row_count"] = len(table.rows)
         metadata.update(_tables(tally(row.outcome for row in table.rows)))
     return metadata
 
@@ -51,19 +55,20 @@ def _number(value: Any) -> int | None:
 
 
 def this_run(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, int]:
-    """Return what a materialization says its run did: the inverse of ``facts``."""
+    """Return what a materialization says its run did: the inverse of ``run_metadata``."""
     return {
         name.removeprefix(THIS_RUN): int(entry.value) for name, entry in metadata.items() if name.startswith(THIS_RUN)
     }
 
 
-def outcome_metadata(outcomes: Sequence[ProductOutcome]) -> dict[str, Any]:
+def outcome_metadata(outcomes: "Sequence[ProductOutcome]") -> dict[str, Any]:
     """Return as metadata what stands for a store's products after this run."""
     return {"products": len(outcomes), **_tables(tally(outcomes))}
 
 
 def column_schema(row: type) -> dg.TableSchema:
-    """Return a row type's fields as the columns that the UI shows."""
+    """Return a row type's fields, with their documentation, as the columns that the UI shows."""
+    described = _attributes(row)
     names = {
         name: str(field.type)
         .replace("tuple[", "list[")
@@ -75,10 +80,26 @@ def column_schema(row: type) -> dg.TableSchema:
     optional = {name for name, field in row.__dataclass_fields__.items() if "None" in str(field.type)}  # type: ignore[attr-defined]
     return dg.TableSchema(
         [
-            dg.TableColumn(name, kind, constraints=dg.TableColumnConstraints(nullable=name in optional))
+            dg.TableColumn(
+                name,
+                kind,
+                description=described.get(name),
+                constraints=dg.TableColumnConstraints(nullable=name in optional),
+            )
             for name, kind in names.items()
         ]
     )
+
+
+def _attributes(row: type) -> dict[str, str]:
+    """Return what a class's docstring says of each attribute, as one line."""
+    section = inspect.cleandoc(row.__doc__ or "").partition("Attributes:\n")[2]
+    described: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \w)", section):
+        names, _, words = entry.partition(":")
+        line = " ".join(words.split()).replace("``", "")
+        described.update({name.strip(): line for name in names.split(",")})
+    return described
 
 
 def _tables(counted: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

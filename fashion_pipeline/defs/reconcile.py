@@ -1,11 +1,11 @@
-"""Repair of the sinks as a job of its own, which needs no shop and no model."""
+"""Repair of both sinks as a job, which needs no shop and no model."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
 from fashion_pipeline.defs.partitions import stores
-from fashion_pipeline.defs.resources import PostgresResource, QdrantResource, StoreRun, home
+from fashion_pipeline.defs.resources import StoreRun
 
 
 class Reconciliation(dg.Config):
@@ -21,15 +21,14 @@ async def reconcile_sinks(
     context: dg.OpExecutionContext,
     config: Reconciliation,
     run: StoreRun,
-    postgres: PostgresResource,
-    qdrant: QdrantResource,
 ) -> None:
-    """Hold both sinks against the store's tables, put right what differs, and look again."""
-    from fashion_pipeline.sinks.reconcile import Sinks, reconcile_store
+    """Compare both sinks with the store's tables, repair what differs, and compare again."""
+    from fashion_pipeline.sinks.access import Sinks
+    from fashion_pipeline.sinks.reconcile import reconcile_store
 
-    async with postgres.open() as engine:
+    async with run.services.postgres() as engine:
         done = await reconcile_store(
-            Sinks(home(), engine, qdrant.open),
+            Sinks(run.services.home, engine, run.services.qdrant),
             run.store,
             now=run.clock.now(),
             repair=config.repair,
@@ -53,7 +52,7 @@ def _lines(lines: Iterator[str]) -> Iterator[str]:
 @dg.job(
     partitions_def=stores,
     executor_def=dg.in_process_executor,
-    description="Puts both sinks of one store right by its tables; the shop is not asked.",
+    description="Repairs both sinks of one store by its tables; the shop is not read.",
 )
 def reconcile_store() -> None:
     """One step."""

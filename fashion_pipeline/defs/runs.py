@@ -149,7 +149,7 @@ def run_store(
             },
             tags={PROCESS_TAG: _this_process()},
         )
-    except BaseException as error:  # noqa: BLE001 - whatever ended the run is the caller's to tell
+    except BaseException as error:  # noqa: BLE001 - whatever ended the run, the caller reports it
         result.error = _cause(error)
     for record in opened.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
         event = record.event_log_entry.dagster_event

@@ -18,8 +18,9 @@ from fashion_pipeline.defs.automation import (
 )
 from fashion_pipeline.defs.cursors import Due, News, StoreNews
 from fashion_pipeline.defs.partitions import stores
-from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource, open_web
+from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource
 from fashion_pipeline.outcomes import Clock, SystemClock
+from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.storage.files import digest
 from fashion_pipeline.stores import Store
@@ -121,10 +122,11 @@ async def _ask(asked: Sequence[Store], memory: News, *, settings: Settings, cloc
     from fashion_pipeline.web.client import Limits
 
     limits = Limits(max_bytes=MOST_BYTES, deadline_s=DEADLINE_S, attempts=1)  # the next tick is the next attempt
+    services = Services(settings)
 
     @contextlib.asynccontextmanager
     async def open_shop(store: Store) -> "AsyncIterator[Shop]":
-        async with open_web(store, clock, settings=settings) as web:
+        async with services.web(store, clock) as web:
             yield Shop(store, web, limits=limits)
 
     questions = [(store, (memory.of(store.id).at or clock.now()) - OVERLAP) for store in asked]
@@ -199,7 +201,7 @@ def _nothing_new(listed: Mapping[str, Store], asked: Sequence[Store], answers: "
 def retry_due(context: dg.SensorEvaluationContext, postgres: PostgresResource) -> dg.SensorResult | dg.SkipReason:
     """Request a run of each store with a product that is to be tried again now, or published by now.
 
-    The shop's news do not tell of these: a picture's host that recovers changes nothing in the
+    The sensor new_products does not notice these: an image host that recovers changes nothing in the
     shop, and a scheduled product that is published keeps its date.
     """
     now = SystemClock().now()

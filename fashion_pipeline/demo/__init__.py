@@ -1,1 +1,1 @@
-"""A model WooCommerce shop served over HTTP, and garments drawn for it."""
+"""The demo: model WooCommerce shops served over HTTP, images drawn for them, and a page of the results."""

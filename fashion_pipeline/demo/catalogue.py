@@ -1,7 +1,7 @@
-"""What the demo's shops sell: garments by recipe, and one product for each thing that goes wrong in real shops.
+"""The products of the demo's shops: garments by recipe, and one product for each fault seen in real shops.
 
-Everything is fixed (ids, addresses, dates, pictures), so that a second run over a shop started
-anew finds it unchanged. No fault is one that another try might cure.
+Everything is fixed (ids, URLs, dates, images), so that a second run against a restarted shop finds
+it unchanged. No retry would fix any of the faults.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from fashion_pipeline.demo.media import COLOURS, FABRICS, KINDS, PATTERNS, Garment, Picture, picture_file
+from fashion_pipeline.demo.media import COLOURS, FABRICS, KINDS, PATTERNS, Garment, ProductImage, image_file
 from fashion_pipeline.model_shop.shop import Key, ModelShop
 from fashion_pipeline.outcomes import Reason
 
@@ -45,27 +45,27 @@ _SIZES = ((1000, 1250), (900, 1200), (1000, 1000), (960, 1280), (800, 1000))
 class Special:
     """One unusual product.
 
-    ``picture`` is the form of its picture's file, or "none", "missing" (404), "of the first"
-    (the address of the first ordinary product's picture) or "in every shop" (equal bytes).
-    ``expected`` is what becomes of it with default settings: None for a product that is kept.
+    ``image`` is the form of its image file, or "none", "missing" (404), "of the first" (the URL of
+    the first ordinary product's image) or "in every shop" (equal bytes). ``expected`` is the reason
+    for which default settings reject it; None for a product that is published.
     """
 
     name: str
     title: str
-    picture: str = "jpeg"
+    image: str = "jpeg"
     expected: Reason | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 SPECIALS = (
-    Special("blurred picture", "Out-of-focus coat", "blurred", Reason.TOO_BLURRY),
-    Special("tiny picture", "Thumbnail tee", "tiny", Reason.TOO_SMALL),
+    Special("blurred image", "Out-of-focus coat", "blurred", Reason.TOO_BLURRY),
+    Special("tiny image", "Thumbnail tee", "tiny", Reason.TOO_SMALL),
     Special("small file", "Squeezed skirt", "small file", Reason.FILE_TOO_SMALL),
-    Special("missing picture", "Lost-and-found hat", "missing", Reason.GONE),
-    Special("truncated picture", "Half-uploaded dress", "truncated", Reason.TRUNCATED),
-    Special("html as picture", "Hotlink-protected bag", "html", Reason.NOT_AN_IMAGE),
-    Special("svg picture", "Vector shirt", "svg", Reason.NOT_AN_IMAGE),
-    Special("no picture", "Imageless idea", "none", Reason.NO_IMAGE),
+    Special("missing image", "Lost-and-found hat", "missing", Reason.GONE),
+    Special("truncated image", "Half-uploaded dress", "truncated", Reason.TRUNCATED),
+    Special("html as image", "Hotlink-protected bag", "html", Reason.NOT_AN_IMAGE),
+    Special("svg image", "Vector shirt", "svg", Reason.NOT_AN_IMAGE),
+    Special("no image", "Imageless idea", "none", Reason.NO_IMAGE),
     Special("no price", "Priceless poncho", expected=Reason.NO_PRICE, fields={"price": ""}),
     Special("zero price", "Free foulard", expected=Reason.ZERO_PRICE, fields={"price": "0"}),
     Special("draft", "Draft dress", expected=Reason.NOT_PUBLISHED, fields={"status": "draft"}),
@@ -78,7 +78,7 @@ SPECIALS = (
         expected=Reason.PASSWORD_PROTECTED,
         fields={"post_password": "vip-only"},
     ),
-    Special("shared picture", "Same-photo sweater", "of the first"),
+    Special("shared image", "Same-photo sweater", "of the first"),
     Special("sold in every shop", "Sister-shop coat", "in every shop"),
     Special("animated gif", "Spinning skirt", "animated gif"),
     Special("animated webp", "Turning tee", "animated webp"),
@@ -118,7 +118,7 @@ def store_ids(stores: int = STORES) -> list[str]:
 
 
 def keys(store_id: str) -> tuple[str, str]:
-    """Return a demo shop's consumer key and secret: fixed values that open nothing else."""
+    """Return a demo shop's consumer key and secret: fixed values that are valid nowhere else."""
     digest = hashlib.sha256(f"demo keys of {store_id}".encode()).hexdigest()
     return f"ck_{digest[:32]}", f"cs_{digest[32:]}"
 
@@ -134,7 +134,7 @@ def environment(stores: int = STORES) -> dict[str, str]:
 
 def stores_yaml(port: int, stores: int = STORES) -> str:
     """Return the text of a ``stores.yaml`` for the demo's shops on ``port``."""
-    lines = ["# The demo's model shops: a process on this machine, gone when the demo ends.", "stores:"]
+    lines = ["# The demo's model shops: a process on this machine, which stops when the demo ends.", "stores:"]
     for store_id in store_ids(stores):
         lines += [
             f"  - id: {store_id}",
@@ -156,16 +156,16 @@ def specials(products: int = PRODUCTS) -> tuple[Special, ...]:
 
 
 def model_shops(
-    origin: str, *, pictures: Path, products: int = PRODUCTS, stores: int = STORES, latency_s: float = 0.0
+    origin: str, *, image_folder: Path, products: int = PRODUCTS, stores: int = STORES, latency_s: float = 0.0
 ) -> dict[str, ModelShop]:
     """Return the demo's shops by id, each with ``products`` products.
 
     Args:
         origin: scheme, host and port they are served under.
-        pictures: folder where drawn pictures are kept.
+        image_folder: where drawn images are kept.
         products: number of products of each shop, the trashed one included.
         stores: number of shops.
-        latency_s: seconds every answer waits.
+        latency_s: delay of every response, in seconds.
     """
     shops = {}
     for number, store_id in enumerate(store_ids(stores)):
@@ -178,25 +178,25 @@ def model_shops(
             keys=[Key(*keys(store_id))],
             latency_s=latency_s,
         )
-        _Seeding(shop, number, pictures).fill(products)
+        _Seeding(shop, number, image_folder).fill(products)
         shops[store_id] = shop
     return shops
 
 
 def _kind_of(title: str) -> str:
-    """Choose what to draw for a title: the garment it names, or one near it."""
+    """Choose what to draw for a title: the garment it names, or a similar one."""
     words = title.lower().replace("-", " ").split()
     named = [word for word in words if word in KINDS] + [_NEAREST[word] for word in words if word in _NEAREST]
     return named[0] if named else "coat"
 
 
 class _Seeding:
-    """Fills one shop."""
+    """Fills one shop with products."""
 
-    def __init__(self, shop: ModelShop, number: int, pictures: Path) -> None:
+    def __init__(self, shop: ModelShop, number: int, image_folder: Path) -> None:
         self.shop = shop
         self.number = number
-        self.pictures = pictures
+        self.image_folder = image_folder
         self.first_image = ""
         self.first_ids: list[int] = []
         self.variable_ids: list[int] = []
@@ -212,7 +212,7 @@ class _Seeding:
             self.variations(parent_id)
 
     def variations(self, parent_id: int) -> None:
-        """Give a product three sizes; the smallest costs what the product is said to cost."""
+        """Give a product three sizes; the smallest has the product's own price."""
         parent = self.shop.products[parent_id]
         lowest = Decimal(str(parent.fields.pop("price")))
         for size, dearer in (("S", 0), ("M", 5), ("L", 10)):
@@ -223,7 +223,7 @@ class _Seeding:
     def ordinary(self, place: int) -> None:
         garment = self.garment(place)
         form = {3: "png", 6: "webp"}.get(place % 10, "jpeg")
-        url = self.upload(place, Picture(garment, form))
+        url = self.upload(place, ProductImage(garment, form))
         pattern = "" if garment.pattern == "plain" else f" {garment.pattern}"
         product_id = self.add(place, f"{garment.colour.title()}{pattern} {garment.fabric} {garment.kind}", [url])
         if place < 3:
@@ -239,16 +239,16 @@ class _Seeding:
             self.variable_ids.append(product_id)
 
     def images(self, place: int, special: Special) -> list[str]:
-        if special.picture == "none":
+        if special.image == "none":
             return []
-        if special.picture == "missing":
+        if special.image == "missing":
             return [f"{self.shop.url}/wp-content/uploads/2026/01/lost.jpg"]
-        if special.picture == "of the first":
+        if special.image == "of the first":
             return [self.first_image]
-        if special.picture == "in every shop":
-            return [self.upload(place, Picture(Garment("coat", "green", "navy", "checked", "linen", 77)))]
+        if special.image == "in every shop":
+            return [self.upload(place, ProductImage(Garment("coat", "green", "navy", "checked", "linen", 77)))]
         garment = replace(self.garment(place), kind=_kind_of(special.title))
-        return [self.upload(place, Picture(garment, special.picture))]
+        return [self.upload(place, ProductImage(garment, special.image))]
 
     def garment(self, place: int) -> Garment:
         """Choose a garment: all kinds, colours and patterns in turn, differently in each shop."""
@@ -265,18 +265,18 @@ class _Seeding:
             size=_SIZES[place % len(_SIZES)],
         )
 
-    def upload(self, place: int, picture: Picture) -> str:
+    def upload(self, place: int, image: ProductImage) -> str:
         created = self.created(place)
         return self.shop.upload(
-            f"{created:%Y/%m}/{picture.garment.kind}-{place + 1:05}.{picture.extension}",
-            partial(picture_file, picture, self.pictures),
-            content_type=picture.content_type,
-            size=picture.garment.size,
+            f"{created:%Y/%m}/{image.garment.kind}-{place + 1:05}.{image.extension}",
+            partial(image_file, image, self.image_folder),
+            content_type=image.content_type,
+            size=image.garment.size,
             modified=created,
         )
 
     def created(self, place: int) -> datetime:
-        """Return when a product was made: in bursts of four a second, as an import makes them."""
+        """Return when a product was created: four a second, as by an import."""
         return _OPENED + timedelta(hours=place // 12, seconds=place % 12 // 4)
 
     def add(self, place: int, title: str, images: list[str], **fields: Any) -> int:

@@ -1,7 +1,7 @@
-"""Pictures of garments, drawn: an outline, a pattern, a fabric, folds of light, a studio behind them.
+"""Draws images of garments: an outline, a pattern, a fabric, folds of light, a studio behind them.
 
-The same recipe gives the same picture on every run. Sizes, bytes and sharpness are those of a
-shop's product photos, so that the quality gate and the model have something to look at.
+The same recipe gives the same image on every run. Dimensions, file size and sharpness are those of
+a shop's product photos, so that the quality gate and the model have realistic input.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def cut_out(garment: Garment) -> Image.Image:
 
 
 def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
-    """Return the picture as the bytes of a file; ``options`` are Pillow's for the format."""
+    """Return the image as the bytes of a file; ``options`` are Pillow's for the format."""
     out = io.BytesIO()
     image.save(out, image_format, **options)
     return out.getvalue()
@@ -67,7 +67,7 @@ def _grey(levels: Tile) -> Image.Image:
 
 
 def _spread(tile: Tile, size: tuple[int, int]) -> Tile:
-    """Repeat a tile over a picture of ``size``."""
+    """Repeat a tile over an image of ``size``."""
     width, height = size
     down, across = -(-height // tile.shape[0]), -(-width // tile.shape[1])
     repeats = (down, across) if tile.ndim == 2 else (down, across, 1)

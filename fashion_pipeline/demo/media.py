@@ -1,6 +1,6 @@
-"""Recipes of the demo's pictures, and the files they become: good ones, and ones with a fault.
+"""Recipes of the demo's images, and the files made from them: good ones and faulty ones.
 
-A recipe is drawn when its file is first asked for, and kept in a folder; the same recipe gives
+An image is drawn when its file is first requested, and kept in a folder. The same recipe gives
 the same bytes.
 """
 
@@ -31,15 +31,15 @@ COLOURS = {
     "orange": (220, 112, 44),
 }
 DRAWING = "1"
-"""Version of everything that is drawn; a new one leaves the files kept under the old one alone."""
+"""Version of the drawings. A new version does not reuse the files of the old one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Garment:
-    """What a picture shows.
+    """What an image shows.
 
-    ``kind``, ``pattern`` and ``fabric`` are names of the lists above, the colours keys of
-    ``COLOURS``; ``size`` is width and height in pixels; ``seed`` decides cut, folds and light.
+    ``kind``, ``pattern`` and ``fabric`` are items of the lists above; the colours are keys of
+    ``COLOURS``; ``size`` is width and height in pixels; ``seed`` determines cut, folds and light.
     """
 
     kind: str
@@ -52,31 +52,31 @@ class Garment:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A garment, and the form of its file: a key of ``FORMS``."""
+class ProductImage:
+    """A garment and the form of its image file, a key of ``FORMS``."""
 
     garment: Garment
     form: str = "jpeg"
 
     @property
     def content_type(self) -> str:
-        """What the server says the file is."""
+        """The Content-Type that the server sends."""
         return FORMS[self.form][1]
 
     @property
     def extension(self) -> str:
-        """End of the file's name."""
+        """The file name's extension."""
         return FORMS[self.form][2]
 
 
-def picture_file(picture: Picture, folder: Path) -> bytes:
-    """Return a picture's bytes, drawn at the first call and kept in ``folder``."""
-    name = hashlib.sha256(f"{DRAWING} {picture!r}".encode()).hexdigest()[:32]
-    path = folder / f"{name}.{picture.extension}"
+def image_file(image: ProductImage, folder: Path) -> bytes:
+    """Return an image's bytes, drawn on the first call and kept in ``folder``."""
+    name = hashlib.sha256(f"{DRAWING} {image!r}".encode()).hexdigest()[:32]
+    path = folder / f"{name}.{image.extension}"
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        content = FORMS[picture.form][0](picture.garment)
+        content = FORMS[image.form][0](image.garment)
     folder.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}-")
     with os.fdopen(handle, "wb") as out:
@@ -107,7 +107,7 @@ def _webp(garment: Garment) -> bytes:
 
 
 def _blurred(garment: Garment) -> bytes:
-    """Return a picture out of focus; its grain, one pixel wide, vanishes at 500 px but makes a large file."""
+    """Return an image out of focus. Grain of one pixel makes the file large, and vanishes at 500 px."""
     import numpy as np
     from PIL import Image, ImageChops, ImageFilter
 
@@ -127,7 +127,7 @@ def _tiny(garment: Garment) -> bytes:
 
 
 def _small_file(garment: Garment) -> bytes:
-    """Return a sharp picture squeezed to less than 50,000 bytes."""
+    """Return a sharp image compressed to less than 50,000 bytes."""
     from fashion_pipeline.demo.garments import draw, encode
 
     return encode(draw(garment).resize((480, 600)), "JPEG", quality=40)
@@ -139,7 +139,7 @@ def _truncated(garment: Garment) -> bytes:
 
 
 def _html(garment: Garment) -> bytes:
-    """Return what a shop's security plugin shows to strangers, for every picture."""
+    """Return the login page that a security plugin serves instead of an image."""
     text = f"<!DOCTYPE html><html><body><h1>Please log in</h1><p>{garment.kind}</p></body></html>\n"
     return (text + "<!-- hotlink protection -->\n" * 2400).encode()
 
@@ -167,7 +167,7 @@ def _cmyk(garment: Garment) -> bytes:
 
 
 def _rotated(garment: Garment) -> bytes:
-    """Return a picture stored on its side, with the EXIF orientation (6) that sets it upright."""
+    """Return an image stored on its side, with the EXIF orientation (6) that turns it upright."""
     from PIL import Image
 
     from fashion_pipeline.demo.garments import draw, encode

@@ -1,4 +1,4 @@
-"""The demo's shops as a process of their own: ``python -m fashion_pipeline.demo.serve --help``."""
+"""The demo's shops as a separate process: ``python -m fashion_pipeline.demo.serve --help``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Server(uvicorn.Server):
-    """A server that says on standard output when it is ready, and ends with its parent."""
+    """A server that prints a line when it is ready, and ends with its parent process."""
 
     def __init__(self, config: uvicorn.Config, origin: str) -> None:
         super().__init__(config)
@@ -36,8 +36,8 @@ class _Server(uvicorn.Server):
         sys.stdout.flush()
 
     def end_with_parent(self) -> None:
-        """Stop when standard input ends: its other end is the parent's, and a killed parent's is closed too."""
-        while os.read(0, 1):  # not sys.stdin, whose lock would be missed when the interpreter ends
+        """Stop when standard input ends: it is a pipe from the parent, closed even when the parent is killed."""
+        while os.read(0, 1):  # not sys.stdin: its lock would block the interpreter's shutdown
             pass
         self.should_exit = True
 
@@ -67,7 +67,7 @@ def main(
     origin = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
     shops = model_shops(
         origin,
-        pictures=given.folder / "pictures",
+        image_folder=given.folder / "images",
         products=given.products,
         stores=given.stores,
         latency_s=given.latency_ms / 1000,
@@ -93,7 +93,7 @@ def main(
 
 
 def _draw(shops: Sequence[ModelShop]) -> None:
-    """Draw every picture before it is asked for, first of one shop, then of the next."""
+    """Draw every image before it is requested, shop by shop."""
     for shop in shops:
         for upload in list(shop.uploads.values()):
             upload.read()
@@ -104,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--products", type=int, default=PRODUCTS, help="products of each shop")
     parser.add_argument("--stores", type=int, default=STORES, help="number of shops")
-    parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
-    parser.add_argument("--folder", type=Path, required=True, help="where drawn pictures are kept")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="delay of every response")
+    parser.add_argument("--folder", type=Path, required=True, help="where drawn images are kept")
     parser.add_argument("--tls-cert", type=Path, help="PEM certificate: serve https")
     parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
-    parser.add_argument("--draw-ahead", action="store_true", help="draw all pictures at once, in the background")
+    parser.add_argument("--draw-ahead", action="store_true", help="draw all images in the background at the start")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input is closed")
     return parser
 

@@ -1,4 +1,4 @@
-"""Outlines of garments, drawn with a pen whose unit is the picture: x -0.5..0.5 from the middle, y 0..1 from the top."""
+"""Outlines of garments, drawn with a pen whose unit is the image: x -0.5..0.5 from the middle, y 0..1 from the top."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pen:
     """Fills a garment's mask, and notes the seams and buttons that go on top of its fabric.
 
     Attributes:
-        seams: lines as (points, width in 1/1000 of the picture's width).
+        seams: lines as (points, width in 1/1000 of the image's width).
         buttons: circles as (x, y, radius).
     """
 
@@ -29,7 +29,7 @@ class Pen:
         self.buttons: list[tuple[float, float, float]] = []
 
     def pixels(self, points: Points, scale: float = 1.0) -> list[tuple[float, float]]:
-        """Turn points of the unit picture into pixels."""
+        """Scale points of the unit image to pixels."""
         span = min(self.width, self.height * 0.8)
         return [
             ((self.width / 2 + x * span) * scale, (self.height * 0.04 + y * self.height * 0.92) * scale)

@@ -1,4 +1,4 @@
-"""Starts the model shops as a process beside the caller, on a port that stays the same from run to run."""
+"""Starts the model shops as a separate process, on a port that stays the same from run to run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fashion_pipeline.errors import SettingsError
 _START_S = 60.0
 _STOP_S = 10.0
 PORT_TAKEN = 3
-"""Exit status of the server: its port belongs to another program."""
+"""Exit status of the server when another program uses its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,20 @@ def start_server(
 ) -> Iterator[ModelServer]:
     """Serve the demo's shops until the block ends; the server never outlives this process.
 
-    The port is chosen once and kept in ``folder/port``: the addresses of shops and pictures are
-    part of what the pipeline remembers. Drawn pictures and ``server.log`` lie in ``folder`` too.
+    The port is chosen once and kept in ``folder/port``, because the pipeline stores the URLs of shops
+    and images. Drawn images and ``server.log`` are kept in ``folder`` too.
 
     Args:
-        folder: the demo's own folder; made if it is missing.
+        folder: the demo's own folder; created if it does not exist.
         products: products of each shop.
         stores: number of shops.
-        latency_ms: wait before every answer.
+        latency_ms: delay of every response.
         program: the module to run; a test's own may let tests change the shops.
         tls: PEM certificate and key; then https.
-        draw_ahead: draw all pictures in the background from the start.
+        draw_ahead: draw all images in the background from the start.
 
     Raises:
-        SettingsError: the recorded port is taken, or the server did not start.
+        SettingsError: the recorded port is in use, or the server did not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recorded = _recorded_port(folder)
@@ -83,7 +83,7 @@ def start_server(
             stdout=subprocess.PIPE,
             stderr=log,
             env=_environment(),
-            start_new_session=True,  # an interrupt at the terminal is the caller's to handle
+            start_new_session=True,  # an interrupt at the terminal is for the caller alone
         )
     try:
         origin = _wait_until_ready(process, folder, recorded)
@@ -100,7 +100,7 @@ def _recorded_port(folder: Path) -> int:
     except FileNotFoundError:
         return 0
     if not text.isdigit() or not 0 < int(text) < 65_536:
-        msg = f"{folder / 'port'} holds {text[:20]!r}, not a port; delete it, and the demo chooses one"
+        msg = f"{folder / 'port'} holds {text[:20]!r}, not a port; delete the file, and the demo chooses a port"
         raise SettingsError(msg)
     return int(text)
 
@@ -113,10 +113,10 @@ def _environment() -> dict[str, str]:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int) -> str:
-    """Return the origin the server names when it is ready."""
+    """Return the origin that the server prints when it is ready."""
     log = folder / "server.log"
     if process.stdout is None:
-        msg = "the server was started without standard output"
+        msg = "the demo's server was started without standard output; this is a bug"
         raise SettingsError(msg)
     ready, _, _ = select.select([process.stdout], [], [], _START_S)
     line = process.stdout.readline().decode() if ready else ""
@@ -124,12 +124,12 @@ def _wait_until_ready(process: subprocess.Popen[bytes], folder: Path, port: int)
         return line.removeprefix("ready ").strip()
     if ready and process.wait(_STOP_S) == PORT_TAKEN:
         msg = (
-            f"port {port}, on which the demo's shops lived so far, is taken by another program; "
-            f"end that program, or delete {folder / 'port'} to let the shops move to a free port"
+            f"another program uses port {port}, where the demo's shops ran before; "
+            f"stop that program, or delete {folder / 'port'} to let the demo choose a free port"
         )
         raise SettingsError(msg)
-    said = log.read_text("utf-8", "replace").strip() or "nothing"
-    msg = f"the demo's shops did not start; {log} says: {said.splitlines()[-1][:400]}"
+    logged = log.read_text("utf-8", "replace").strip() or "(the log is empty)"
+    msg = f"the demo's shops did not start; see {log}, which ends with: {logged.splitlines()[-1][:400]}"
     raise SettingsError(msg)
 
 

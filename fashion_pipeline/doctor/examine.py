@@ -13,10 +13,9 @@ from fashion_pipeline.doctor.probe import ProbeClient
 from fashion_pipeline.doctor.shop import examine_shop
 from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.client import Web, user_agent
-from fashion_pipeline.web.guard import Guard
 
 MAX_CONCURRENT_STORES = 4
 MAX_RESPONSE_S = 15.0
@@ -98,13 +97,7 @@ async def examine_store(store: Store, settings: Settings, *, clock: Clock, secon
     until = began + seconds
     found: list[Finding] = []
     try:
-        async with Web(
-            guard=Guard.of(store),
-            clock=clock,
-            user_agent=user_agent(settings.contact),
-            connections_per_host=settings.connections_per_host,
-            ca_file=store.ca_file,
-        ) as web:
+        async with Services(settings).web(store, clock) as web:
             probe = ProbeClient(store, web, clock=clock, deadline_s=min(MAX_RESPONSE_S, seconds / 4))
             async with asyncio.timeout_at(until):
                 sample = await examine_shop(probe, sample_size=images, report=found.append)

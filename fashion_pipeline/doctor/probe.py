@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +21,6 @@ from fashion_pipeline.web.client import Limits, Reply, Web
 from fashion_pipeline.web.guard import printable
 
 MAX_BYTES = 64 * 1024 * 1024
-
-_ADVICE = re.compile(r"; [^()]*?(?= \(|$)")
 
 Params = Mapping[str, str | int]
 
@@ -126,5 +123,4 @@ class ProbeClient:
     def why(self, error: WebError) -> str:
         """Return why there was no response: the error's message without its URL and advice."""
         host = httpx.URL(self.store.url).host
-        text = clean(str(error), self.store).replace(f"{error.url}: ", "").replace(error.url, host)
-        return _ADVICE.sub("", text)
+        return clean(error.message, self.store).replace(f"{error.url}: ", "").replace(error.url, host)

@@ -72,3 +72,8 @@ def relax_sqlite_sync(client: QdrantClient) -> None:
             connection = collection.storage.storage
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def is_local(client: QdrantClient) -> bool:
+    """Whether a client is Qdrant's local mode."""
+    return client.init_options["path"] is not None or client.init_options["location"] == ":memory:"

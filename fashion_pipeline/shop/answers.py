@@ -42,10 +42,10 @@ _HEAD_BYTES = 4096
 _LONGEST_TITLE = 80
 
 _WHAT_TO_CHECK = {
-    Reason.UNREACHABLE: "; check that the shop is up",
-    Reason.TOO_SLOW: "; ask whoever hosts the shop why it is slow",
-    Reason.TRUNCATED: "; if that lasts, ask whoever hosts the shop what cuts its responses off",
-    Reason.UNRESOLVABLE: "; check the store's url in stores.yaml",
+    Reason.UNREACHABLE: "check that the shop is up",
+    Reason.TOO_SLOW: "ask whoever hosts the shop why it is slow",
+    Reason.TRUNCATED: "if that lasts, ask whoever hosts the shop what cuts its responses off",
+    Reason.UNRESOLVABLE: "check the store's url in stores.yaml",
 }
 
 
@@ -119,7 +119,7 @@ def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
         path: below ``/wp-json/wc/v3/``, without a query.
     """
     kind, advice = _classify(reply, store)
-    error = kind(f"{asked(store, path)} answered {describe(reply, store=store)}; {advice}")
+    error = kind(f"{asked(store, path)} answered {describe(reply, store=store)}", store_id=store.id, advice=advice)
     error.retry_after_s = _retry_after_s(reply)
     return error
 
@@ -156,24 +156,31 @@ def broken(error: WebError, *, store: Store) -> ShopError:
     if error.reason is Reason.BLOCKED_ADDRESS:
         host = httpx.URL(store.url).host
         return ShopError(
-            f"store {store.id}: {error.url} leads to an address that is not public; correct the store's url in "
-            f"stores.yaml, or, for a test shop, list {host!r} under its allow_private_hosts there"
+            f"{error.url} leads to an address that is not public",
+            store_id=store.id,
+            advice="correct the store's url in stores.yaml, or, for a test shop, "
+            f"list {host!r} under its allow_private_hosts there",
         )
-    message = f"store {store.id}: {clean(str(error), store)}"
+    kind: type[ShopError] = ShopError
+    advice = error.advice
     if isinstance(error, HostUnavailable):
-        return ShopUnavailable(f"{message}{_WHAT_TO_CHECK.get(error.reason, '')}")
-    return ShopProtocolError(message) if isinstance(error, BadReply) else ShopError(message)
+        kind = ShopUnavailable
+        advice = "; ".join(filter(None, [advice, _WHAT_TO_CHECK.get(error.reason)]))
+    elif isinstance(error, BadReply):
+        kind = ShopProtocolError
+    return kind(clean(error.message, store), store_id=store.id, advice=clean(advice, store))
 
 
 def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> ShopProtocolError:
     """Return the error for a 200 without JSON."""
     kind = printable(reply.headers.get("content-type", "unknown type").split(";")[0])
-    return ShopProtocolError(f"{asked(store, path)} answered 200 with {kind} and {problem}; {_INTERFERENCE}")
+    msg = f"{asked(store, path)} answered 200 with {kind} and {problem}"
+    return ShopProtocolError(msg, store_id=store.id, advice=_INTERFERENCE)
 
 
 def asked(store: Store, path: str) -> str:
-    """Return the beginning of a message: the store and the request; ``path`` is below ``/wp-json/wc/v3/``."""
-    return f"store {store.id}: GET {store.url}/wp-json/wc/v3/{path}"
+    """Return the beginning of a message: the request; ``path`` is below ``/wp-json/wc/v3/``."""
+    return f"GET {store.url}/wp-json/wc/v3/{path}"
 
 
 def _retry_after_s(reply: Reply) -> float | None:

@@ -223,18 +223,19 @@ class ModifiedListing:
 
     def _raise_ignored_date(self, external_id: str, modified_at: datetime, after: datetime) -> None:
         msg = (
-            f"store {self._shop.store.id}: {self._shop.store.url} lists product {external_id} as modified after "
+            f"{self._shop.store.url} lists product {external_id} as modified after "
             f"{after:%Y-%m-%dT%H:%M:%S} although its date is {modified_at:%Y-%m-%dT%H:%M:%S}: it ignores "
-            "modified_after; update WooCommerce to 5.8 or newer, or switch off the plugin that drops it"
+            "modified_after"
         )
-        raise ShopProtocolError(msg)
+        advice = "update WooCommerce to 5.8 or newer, or switch off the plugin that drops it"
+        raise ShopProtocolError(msg, store_id=self._shop.store.id, advice=advice)
 
     def _raise_same_rows(self) -> None:
         msg = (
-            f"store {self._shop.store.id}: {self._shop.store.url} answers with the same products whatever page is asked for; a "
-            "plugin or a cache drops the parameter page: exempt /wp-json/ from it"
+            f"{self._shop.store.url} answers with the same products whatever page is asked for; a plugin or a cache "
+            "drops the parameter page"
         )
-        raise ShopProtocolError(msg)
+        raise ShopProtocolError(msg, store_id=self._shop.store.id, advice="exempt /wp-json/ from it")
 
 
 def _dates(page: Page) -> list[datetime]:

@@ -175,10 +175,10 @@ def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     msg = (
-        f"store {store.id}: a product came without a numeric id (fields: {printable(', '.join(sorted(payload)))}); "
-        f"a plugin changes the response of {store.url}/wp-json/wc/v3/products: switch plugins off one by one to find it"
+        f"a product came without a numeric id (fields: {printable(', '.join(sorted(payload)))}); "
+        f"a plugin changes the response of {store.url}/wp-json/wc/v3/products"
     )
-    raise ShopProtocolError(msg)
+    raise ShopProtocolError(msg, store_id=store.id, advice="switch plugins off one by one to find it")
 
 
 def plain_text(markup: str) -> str:

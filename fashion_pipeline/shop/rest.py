@@ -133,11 +133,9 @@ class Shop:
             return None
         value = self._value(reply, path)
         if not isinstance(value, dict) or str(value.get("id")) != external_id:
-            msg = (
-                f"{asked(self.store, path)} did not answer with that product; "
-                "exempt /wp-json/ from the cache in front of the shop"
-            )
-            raise ShopProtocolError(msg)
+            msg = f"{asked(self.store, path)} did not answer with that product"
+            advice = "exempt /wp-json/ from the cache in front of the shop"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
         return value
 
     async def variations(self, params: Params, *, parent_id: str | None = None) -> Page:
@@ -161,18 +159,16 @@ class Shop:
             try:
                 value = self._value(await self._get(path, {"_fields": key}, self._limits), path)
             except (ShopAuthError, ShopProtocolError) as error:
-                problem = problem or str(error)
+                problem = problem or error.sentence
                 continue
             code = value.get(key) if isinstance(value, dict) else None
             if isinstance(code, str) and _CURRENCY.fullmatch(code):
                 return code
         if problem:  # if the keys open nothing at all, raise that instead
             await self.page({"per_page": 1, "page": 1, "_fields": "id"})
-        msg = (
-            f"store {self.store.id}: the shop's currency cannot be read with this key; set `currency:` (such as EUR) "
-            f"for this store in stores.yaml. {problem}"
-        )
-        raise ShopError(msg.strip())
+        msg = "the shop's currency cannot be read with this key"
+        advice = f"set `currency:` (such as EUR) for this store in stores.yaml. {problem}".strip()
+        raise ShopError(msg, store_id=self.store.id, advice=advice)
 
     async def _page(self, params: Params, limits: Limits, *, path: str = "products") -> Page:
         reply = await self._get(path, params, limits)
@@ -180,11 +176,9 @@ class Shop:
             raise _PageFails(refusal(reply, store=self.store, path=path), reply)
         value = self._value(reply, path)
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            msg = (
-                f"{asked(self.store, path)} answered 200 but not with a list of products; "
-                "a plugin changes the response: switch plugins off one by one to find it"
-            )
-            raise ShopProtocolError(msg)
+            msg = f"{asked(self.store, path)} answered 200 but not with a list of products"
+            advice = "a plugin changes the response: switch plugins off one by one to find it"
+            raise ShopProtocolError(msg, store_id=self.store.id, advice=advice)
         return Page(tuple(value), read_total(reply), read_date(reply))
 
     async def _raise_if_down(self, error: ShopError) -> None:

@@ -212,7 +212,7 @@ def _repeats(pages: Sequence[Page]) -> bool:
 
 def _raise_same_rows(shop: Pages) -> None:
     msg = (
-        f"store {shop.store.id}: {shop.store.url} answers with the same products whatever page is asked for; a plugin "
-        "or a cache drops the parameter page: exempt /wp-json/ from it"
+        f"{shop.store.url} answers with the same products whatever page is asked for; a plugin or a cache drops the "
+        "parameter page"
     )
-    raise ShopProtocolError(msg)
+    raise ShopProtocolError(msg, store_id=shop.store.id, advice="exempt /wp-json/ from it")

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import FINAL_STAGE, DesiredPoint, ProductOutcome, hash_of, product_id
+from fashion_pipeline.sinks.desired import DesiredPoint, ProductOutcome, hash_of, product_id
+from fashion_pipeline.sinks.image_progress import FINAL_STAGE
 from fashion_pipeline.storage.files import digest, sha256_hex
 from fashion_pipeline.storage.vectors import VectorRef
 

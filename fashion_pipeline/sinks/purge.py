@@ -15,12 +15,12 @@ from uuid import UUID, uuid5
 
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.records import TABLES, Product, Table, is_redacted, redacted
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcome
 from fashion_pipeline.sinks.postgres.queries import has_row, purge_rows
 from fashion_pipeline.sinks.postgres.tombstones import set_tombstone
 from fashion_pipeline.sinks.qdrant.points import has_points, purge_points
-from fashion_pipeline.sinks.reconcile import Sinks
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.references import names, referred, stores_with_tables
 from fashion_pipeline.storage.tables import read_table, write_table

@@ -6,63 +6,37 @@ transaction, then points. A second inspection must find no drift.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from fashion_pipeline.records import TABLES, Table
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import Desired, DesiredPoint, desired_state, product_id
 from fashion_pipeline.sinks.drift import Drift, Kind
 from fashion_pipeline.sinks.inspection import inspect_points, inspect_rows
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes
 from fashion_pipeline.sinks.plan import PointPlan, Removals, live_model_digest, points_for_live_model
 from fashion_pipeline.sinks.postgres.queries import live_counts
-from fashion_pipeline.sinks.postgres.rows import apply_rows
 from fashion_pipeline.sinks.postgres.tombstones import without_purged
+from fashion_pipeline.sinks.publish import publish_rows
 from fashion_pipeline.sinks.qdrant.applied import orphans, read_points
 from fashion_pipeline.sinks.qdrant.collections import (
-    PREFIX,
+    ModelCollection,
     alias_target,
-    check_owner,
-    collection_name,
+    collection_of,
     collections,
     ensure_collection,
     move_alias,
 )
 from fashion_pipeline.sinks.qdrant.points import carry_out, delete_points, set_digest, store_points
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline.storage.tables import read_table
+from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline.stores import Store
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
-
-OpenQdrant = Callable[[], AbstractContextManager["QdrantClient"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sinks:
-    """The home, PostgreSQL, and a way to open Qdrant for a short time."""
-
-    home: Home
-    engine: AsyncEngine
-    open_qdrant: OpenQdrant
-
-    @contextmanager
-    def qdrant(self) -> Iterator[QdrantClient]:
-        """Open Qdrant, and refuse one that another home writes to: its points are not ours to compare or remove.
-
-        Raises:
-            CollectionMismatch: a collection belongs to another home.
-        """
-        with self.open_qdrant() as client:
-            check_owner(client, self.home.id)
-            yield client
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +60,7 @@ class Reconciled:
 class _Part:
     """The points of a store that one collection should hold, and the writes that bring it there."""
 
-    collection: str
+    collection: ModelCollection
     points: Sequence[DesiredPoint]
     digest: str
     plan: PointPlan
@@ -154,17 +128,17 @@ async def reconcile_store(
 
 async def _inspect(sinks: Sinks, store: Store, *, now: datetime, vectors: bool, allow_removals: bool) -> _Inspection:
     found = _Inspection()
-    tables = {asset: read_table(sinks.home.table(asset, store.id), row) for asset, row in TABLES.items()}
-    if missing := sorted(asset for asset, table in tables.items() if table is None):
+    tables = StageTables.read(sinks.home, store.id)
+    if tables.missing:
         rows = (await live_counts(sinks.engine)).get(store.id, 0)
         with sinks.qdrant() as client:
             points = store_points(client, store.id)
         if rows or points:
-            found.drift.note(Kind.NO_TABLES, ", ".join(missing), times=max(rows, points))
+            found.drift.note(Kind.NO_TABLES, ", ".join(tables.missing), times=max(rows, points))
         return found
-    tables["raw_products"] = await without_purged(sinks.engine, store.id, tables["raw_products"] or Table(()))
-    found.fingerprint = tables["embeddings"].metadata.get("fingerprint", "")  # type: ignore[union-attr]
-    found.desired = desired = _desired(store, tables, found.fingerprint)
+    tables = tables.with_products(await without_purged(sinks.engine, store.id, tables.products))
+    found.fingerprint = tables.fingerprint
+    found.desired = desired = desired_state(store=store, tables=tables)
     found.staying = await inspect_rows(
         sinks.engine, store_id=store.id, desired=desired, now=now, drift=found.drift, allow_removals=allow_removals
     )
@@ -208,7 +182,7 @@ class _QdrantInspection:
 
     def of_wanted_model(self) -> frozenset[UUID]:
         """Inspect the collection of the tables' model; return the products that have a point once it is repaired."""
-        collection = collection_name(self.found.fingerprint)
+        collection = collection_of(self.client, self.found.fingerprint)
         if collection not in collections(self.client):
             return self._without_collection(collection)
         return self._compare(collection, self.desired.points, self.desired.points_digest)
@@ -216,16 +190,18 @@ class _QdrantInspection:
     def of_live_model(self) -> None:
         """Inspect the live collection, where it is another model's."""
         collection = alias_target(self.client)
-        if collection in {None, collection_name(self.found.fingerprint)} or collection not in collections(self.client):
+        if collection is None or collection.fingerprint == self.found.fingerprint:
             return
-        fingerprint = collection.removeprefix(PREFIX)
+        if collection not in collections(self.client):
+            return
+        fingerprint = collection.fingerprint
         places = self.home.vectors(fingerprint).find([point.sha256 for point in self.desired.points])
-        applied = read_points(self.client, collection, self.store_id)
+        applied = read_points(self.client, collection.name, self.store_id)
         points = points_for_live_model(self.desired.points, applied, fingerprint=fingerprint, places=places)
-        digest = live_model_digest(self.desired.points, collection=collection, live=self._live_rows, places=places)
+        digest = live_model_digest(self.desired.points, collection=collection.name, live=self._live_rows, places=places)
         self._compare(collection, points, digest)
 
-    def _without_collection(self, collection: str) -> frozenset[UUID]:
+    def _without_collection(self, collection: ModelCollection) -> frozenset[UUID]:
         """Plan to write every point whose vector is stored; without any, the next run embeds the images again."""
         desired, drift = self.desired.points, self.found.drift
         places = self.home.vectors(self.found.fingerprint).find({point.sha256 for point in desired})
@@ -233,23 +209,23 @@ class _QdrantInspection:
         if lost := len(desired) - len(points):
             drift.note(Kind.VECTOR_LOST, f"of model {self.found.fingerprint}", times=lost)
         if points:
-            drift.note(Kind.NO_COLLECTION, collection, times=len(points))
+            drift.note(Kind.NO_COLLECTION, collection.name, times=len(points))
         if points or not lost:
             self.found.parts.append(_Part(collection, points, self.desired.points_digest, PointPlan(writes=points)))
             return _products(points)
         another_is_live = alias_target(self.client) is not None
         return _products(desired) if another_is_live else frozenset()
 
-    def _compare(self, collection: str, points: Sequence[DesiredPoint], digest: str) -> frozenset[UUID]:
+    def _compare(self, collection: ModelCollection, points: Sequence[DesiredPoint], digest: str) -> frozenset[UUID]:
         plan, present = inspect_points(
             self.client,
-            collection=collection,
+            collection=collection.name,
             store_id=self.store_id,
             desired=points,
             digest=digest,
             live=self._live_rows,
             known=[outcome.product_id for outcome in self.desired.outcomes],
-            vectors=self.home.vectors(collection.removeprefix(PREFIX)) if self.compare_vectors else None,
+            vectors=self.home.vectors(collection.fingerprint) if self.compare_vectors else None,
             drift=self.found.drift,
         )
         self.found.parts.append(_Part(collection, points, digest, plan))
@@ -260,36 +236,20 @@ def _products(points: Sequence[DesiredPoint]) -> frozenset[UUID]:
     return frozenset(point.product_id for point in points)
 
 
-def _desired(store: Store, tables: Mapping[str, Table[Any] | None], fingerprint: str) -> Desired:
-    nothing: Table[Any] = Table(())
-    return desired_state(
-        store=store,
-        products=tables["raw_products"] or nothing,
-        images=tables["fetched_images"] or nothing,
-        judged=tables["quality_passed"] or nothing,
-        embedded=tables["embeddings"] or nothing,
-        fingerprint=fingerprint,
-    )
-
-
 async def _repair(
     sinks: Sinks, store: Store, found: _Inspection, desired: Desired, *, now: datetime, allow_removals: bool
 ) -> None:
-    counts = await apply_rows(
+    await publish_rows(
         sinks.engine, store_id=store.id, desired=desired, now=now, full=True, allow_removals=allow_removals
-    )
-    await publish_outcomes(
-        sinks.engine, store_id=store.id, outcomes=desired.outcomes, withheld=counts.withheld, now=now
     )
     with sinks.qdrant() as client:
         for part in found.parts:
-            fingerprint = part.collection.removeprefix(PREFIX)
-            collection = ensure_collection(client, fingerprint, home_id=sinks.home.id)
-            vectors = sinks.home.vectors(fingerprint)
-            carry_out(client, part.plan, collection=collection, store_id=store.id, vectors=vectors)
-            if store_points(client, store.id, collection) == len(part.points):
-                set_digest(client, collection, store.id, part.digest)
-        collection = collection_name(found.fingerprint)
+            name = ensure_collection(client, part.collection.fingerprint, home_id=sinks.home.id).name
+            vectors = sinks.home.vectors(part.collection.fingerprint)
+            carry_out(client, part.plan, collection=name, store_id=store.id, vectors=vectors)
+            if store_points(client, store.id, name) == len(part.points):
+                set_digest(client, name, store.id, part.digest)
+        collection = collection_of(client, found.fingerprint)
         if alias_target(client) is None and collection in collections(client):
             move_alias(client, collection)
     await mark_in_qdrant(sinks.engine, store_id=store.id, present=found.present)
@@ -303,9 +263,9 @@ def inspect_orphans(client: QdrantClient, known: Collection[str], *, repair: boo
     """
     drift = Drift()
     for collection in collections(client):
-        found = list(orphans(client, collection, known))
+        found = list(orphans(client, collection.name, known))
         for point_id in found:
             drift.note(Kind.POINT_STRAY, point_id)
         if repair:
-            delete_points(client, collection, found)
+            delete_points(client, collection.name, found)
     return drift

@@ -19,13 +19,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fashion_pipeline.errors import SettingsError, VectorStoreError
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.postgres.errors import translate
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.postgres.schema import pipeline_state, sink_state
 from fashion_pipeline.sinks.postgres.state import remember
 from fashion_pipeline.sinks.qdrant.alias import lacking
-from fashion_pipeline.sinks.qdrant.collections import PREFIX, alias_target, collection_name, collections, move_alias
-from fashion_pipeline.sinks.reconcile import Sinks
+from fashion_pipeline.sinks.qdrant.collections import alias_target, collection_of, collections, move_alias
 from fashion_pipeline.storage.home import Home
 
 log = logging.getLogger(__name__)
@@ -168,19 +168,19 @@ async def models(sinks: Sinks) -> tuple[Progress, ...]:
         async with sinks.engine.connect() as connection:
             claim = await _claim(connection)
             with sinks.qdrant() as client:
-                names = collections(client)
+                existing = collections(client)
                 live_collection = alias_target(client)
-                for fingerprint in sorted({*stored, *(name.removeprefix(PREFIX) for name in names)}):
-                    name = collection_name(fingerprint)
-                    there = name in names
+                for fingerprint in sorted({*stored, *(each.fingerprint for each in existing)}):
+                    collection = collection_of(client, fingerprint)
+                    there = collection in existing
                     behind = await stores_behind(sinks.engine, fingerprint)
                     found.append(
                         Progress(
                             model=await _model(connection, fingerprint),
-                            points=client.count(name, exact=True).count if there else None,
-                            shown=name == live_collection,
+                            points=client.count(collection.name, exact=True).count if there else None,
+                            shown=collection == live_collection,
                             wanted=claim is not None and fingerprint == claim.fingerprint,
-                            lacks=dict(lacking(client, name, live=live, behind=behind)) if there else live,
+                            lacks=dict(lacking(client, collection, live=live, behind=behind)) if there else live,
                             vectors=stored.get(fingerprint, 0),
                         )
                     )
@@ -211,7 +211,7 @@ async def promote(sinks: Sinks, fingerprint: str | None, *, force: bool, now: da
         )
         raise VectorStoreError(msg)
     with sinks.qdrant() as client:
-        move_alias(client, collection_name(chosen.model.fingerprint))
+        move_alias(client, collection_of(client, chosen.model.fingerprint))
     await claim_rollout(sinks.engine, chosen.model, now)
     await remember_shown(sinks.engine, chosen.model.fingerprint)
     return chosen.model
@@ -234,11 +234,12 @@ async def drop(sinks: Sinks, fingerprint: str) -> Progress:
     """
     chosen = _chosen(await models(sinks), fingerprint)
     with sinks.qdrant() as client:
-        if alias_target(client) == collection_name(fingerprint):
+        collection = collection_of(client, fingerprint)
+        if alias_target(client) == collection:
             msg = f"model {chosen.model} is live: promote another one first, with fashion-pipeline model promote"
             raise SettingsError(msg)
         if chosen.points is not None:
-            client.delete_collection(collection_name(fingerprint))
+            client.delete_collection(collection.name)
     _remove_vectors(sinks.home, fingerprint)
     with translate(sinks.engine.url):
         async with sinks.engine.begin() as connection:

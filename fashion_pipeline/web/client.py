@@ -25,7 +25,7 @@ from fashion_pipeline.web.connections import Connections, ssl_context
 from fashion_pipeline.web.guard import Guard, Target, printable, redact
 from fashion_pipeline.web.limiter import HostLimiter
 from fashion_pipeline.web.pinned import ADDRESSES
-from fashion_pipeline.web.replies import Limits, Reply, read_body, refusal, usable
+from fashion_pipeline.web.replies import RETRIED, Limits, Reply, read_body, refusal, usable
 from fashion_pipeline.web.retry import Attempt, retrying
 
 __all__ = ["Limits", "Reply", "Web", "ssl_context", "user_agent"]
@@ -162,8 +162,8 @@ class Web:
                 async with asyncio.timeout(deadline_s):
                     reply = await self._exchange(target, options, auth)
             except TimeoutError:
-                msg = f"{url} took longer than {options.limits.deadline_s:g} s; it is tried again later"
-                raise HostUnavailable(msg, reason=Reason.TOO_SLOW, url=url) from None
+                msg = f"{url} took longer than {options.limits.deadline_s:g} s"
+                raise HostUnavailable(msg, reason=Reason.TOO_SLOW, url=url, advice=RETRIED) from None
             error = None if options.accept(reply.status) else refusal(reply, url=url, now=self._clock.now())
             limiter.record(error, begun=begun)
             return Attempt(reply, error, loop.time() - started)
@@ -212,18 +212,18 @@ class Web:
             self._judged.pop(target.origin, None)
             what = printable(error) or type(error).__name__
             if _is_tls(error):
-                advice = (
-                    "that port does not speak https; correct the address"
+                problem, advice = (
+                    ("that port does not speak https", "correct the address")
                     if "WRONG_VERSION_NUMBER" in str(error)
-                    else "the certificate cannot be trusted; for a private authority set ca_file"
+                    else ("the certificate cannot be trusted", "for a private authority set ca_file")
                 )
-                msg = f"{url}: {advice} ({what})"
-                raise HostUnavailable(msg, reason=Reason.TLS_ERROR, url=url) from error
+                msg = f"{url}: {problem} ({what})"
+                raise HostUnavailable(msg, reason=Reason.TLS_ERROR, url=url, advice=advice) from error
             problem = "did not answer"
             if isinstance(error, httpx.RemoteProtocolError):
                 problem = "did not answer as a web server does"
-            msg = f"{url}: the host {problem} ({what}); it is tried again later"
-            raise HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url) from error
+            msg = f"{url}: the host {problem} ({what})"
+            raise HostUnavailable(msg, reason=Reason.UNREACHABLE, url=url, advice=RETRIED) from error
 
 
 @contextlib.contextmanager
@@ -234,16 +234,18 @@ def _naming_redirect(url: str, redirect: Attempt | None) -> Iterator[None]:
     except (BadUrl, BlockedAddress) as error:
         if redirect is None:
             raise
-        msg = f"{redact(url)} redirects: {error}"
-        raise type(error)(msg, reason=error.reason, url=redact(url), status=redirect.reply.status) from error
+        msg = f"{redact(url)} redirects: {error.message}"
+        raise type(error)(
+            msg, reason=error.reason, url=redact(url), status=redirect.reply.status, advice=error.advice
+        ) from error
 
 
 def _join(url: httpx.URL, location: str) -> httpx.URL:
     try:
         return url.join(location)
     except (httpx.InvalidURL, ValueError) as error:  # ValueError: of urljoin, at half an IPv6 address
-        msg = f"{printable(location)!r} is not a URL ({printable(error)}); correct it there"
-        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from error
+        msg = f"{printable(location)!r} is not a URL ({printable(error)})"
+        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url), advice="correct it there") from error
 
 
 def _is_tls(error: BaseException | None) -> bool:

@@ -33,6 +33,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOKUP_TIMEOUT_S = 10.0
 _MAX_LOOKUPS = 64
 
+_CHECK_NAME = "check its name, or this machine's DNS"
 _NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")  # RFC 1035, 2.3.4; _ is seen in the wild
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: everything else has a special use
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
@@ -147,17 +148,18 @@ class Guard:
             addresses = await self._resolve(target)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError; UnicodeError: not a name after all
             what = printable(error) or f"no answer within {self._lookup_timeout_s:g} s"
-            msg = f"the host of {redact(url)} has no address ({what}); check its name, or this machine's DNS"
-            raise HostUnavailable(msg, reason=Reason.UNRESOLVABLE, url=redact(url)) from error
+            msg = f"the host of {redact(url)} has no address ({what})"
+            raise HostUnavailable(msg, reason=Reason.UNRESOLVABLE, url=redact(url), advice=_CHECK_NAME) from error
         if not addresses:
-            msg = f"the host of {redact(url)} has no address; check its name, or this machine's DNS"
-            raise HostUnavailable(msg, reason=Reason.UNRESOLVABLE, url=redact(url))
+            msg = f"the host of {redact(url)} has no address"
+            raise HostUnavailable(msg, reason=Reason.UNRESOLVABLE, url=redact(url), advice=_CHECK_NAME)
         if target.host not in self._allowed_hosts and not all(is_public(address) for address in addresses):
-            msg = (
-                f"{redact(url)} leads to an address that is not public; correct it in the shop, or, "
+            msg = f"{redact(url)} leads to an address that is not public"
+            advice = (
+                "correct it in the shop, or, "
                 f"for a test shop, list {target.host!r} under allow_private_hosts in stores.yaml"
             )
-            raise BlockedAddress(msg, reason=Reason.BLOCKED_ADDRESS, url=redact(url))
+            raise BlockedAddress(msg, reason=Reason.BLOCKED_ADDRESS, url=redact(url), advice=advice)
         return replace(target, addresses=addresses)
 
     async def _resolve(self, target: Target) -> tuple[str, ...]:
@@ -189,8 +191,8 @@ def parse(url: str | httpx.URL) -> Target:
         parsed = httpx.URL(url)
         _ = parsed.host  # httpx decodes it again when it sends, and fails on "xn--" followed by invalid Punycode
     except (httpx.InvalidURL, UnicodeError) as error:
-        msg = f"{redact(url)!r} is not a URL ({printable(error)}); correct it in the shop"
-        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url)) from None
+        msg = f"{redact(url)!r} is not a URL ({printable(error)})"
+        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url), advice="correct it in the shop") from None
     host = _plain_host(parsed.raw_host.decode("ascii"))
     problem = ""
     if parsed.scheme not in DEFAULT_PORTS:
@@ -202,8 +204,8 @@ def parse(url: str | httpx.URL) -> Target:
     elif parsed.port is not None and not 0 < parsed.port < 65_536:
         problem = "has no possible port"
     if problem:
-        msg = f"{redact(url)!r} {problem}; correct it in the shop"
-        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url))
+        msg = f"{redact(url)!r} {problem}"
+        raise BadUrl(msg, reason=Reason.BAD_URL, url=redact(url), advice="correct it in the shop")
     return Target(parsed, parsed.scheme, host, parsed.port or DEFAULT_PORTS[parsed.scheme])
 
 

@@ -13,6 +13,10 @@ from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.web.guard import printable
 
 _GONE = frozenset({404, 410})
+RETRIED = "it is retried later"
+"""Advice for an error that the pipeline itself retries."""
+
+_CONFIGURATION = "correct the host's configuration"
 _LATER = frozenset({408, 425})
 _RATE_LIMITED = 429
 _INCOMPLETE = {204: Reason.EMPTY, 205: Reason.EMPTY, 206: Reason.TRUNCATED, 304: Reason.EMPTY}
@@ -74,16 +78,22 @@ def refusal(reply: Reply, *, url: str, now: datetime) -> WebError:
         msg = f"{url} answered {status}: it no longer exists"
         return RefusedByHost(msg, reason=Reason.GONE, url=url, status=status)
     if status == _RATE_LIMITED:
-        msg = f"{url} answered 429: the host asks for fewer requests; it is tried again later"
-        return HostUnavailable(msg, reason=Reason.RATE_LIMITED, url=url, status=status, retry_after_s=wait_s)
+        msg = f"{url} answered 429: the host asks for fewer requests"
+        return HostUnavailable(
+            msg, reason=Reason.RATE_LIMITED, url=url, status=status, retry_after_s=wait_s, advice=RETRIED
+        )
     if status >= 500 or status in _LATER:
-        msg = f"{url} answered {status}; it is tried again later"
-        return HostUnavailable(msg, reason=Reason.HTTP_ERROR, url=url, status=status, retry_after_s=wait_s)
+        msg = f"{url} answered {status}"
+        return HostUnavailable(
+            msg, reason=Reason.HTTP_ERROR, url=url, status=status, retry_after_s=wait_s, advice=RETRIED
+        )
     if status < 300 or status in _INCOMPLETE:
-        msg = f"{url} answered {status} instead of the whole content; it is tried again later"
-        return HostUnavailable(msg, reason=_INCOMPLETE.get(status, Reason.HTTP_ERROR), url=url, status=status)
-    msg = f"{url} answered {status}; open it in a browser to see why the host refuses it"
-    return RefusedByHost(msg, reason=Reason.HTTP_ERROR, url=url, status=status)
+        msg = f"{url} answered {status} instead of the whole content"
+        reason = _INCOMPLETE.get(status, Reason.HTTP_ERROR)
+        return HostUnavailable(msg, reason=reason, url=url, status=status, advice=RETRIED)
+    msg = f"{url} answered {status}"
+    advice = "open it in a browser to see why the host refuses it"
+    return RefusedByHost(msg, reason=Reason.HTTP_ERROR, url=url, status=status, advice=advice)
 
 
 async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain: bool) -> bytes:
@@ -101,8 +111,8 @@ async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain
     """
     encoding = printable(response.headers.get("content-encoding", "").strip().lower())
     if encoding not in ({"", "identity"} if plain else {"", "identity", *_ENCODINGS}):
-        msg = f"{url} came with the encoding {encoding}, which was not requested; correct the host's configuration"
-        raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code)
+        msg = f"{url} came with the encoding {encoding}, which was not requested"
+        raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code, advice=_CONFIGURATION)
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limits.max_bytes:
         raise _too_large(url, int(announced), limits)
@@ -113,12 +123,14 @@ async def read_body(response: httpx.Response, *, url: str, limits: Limits, plain
             if len(body) > limits.max_bytes:
                 raise _too_large(url, limits.max_bytes + 1, limits)
     except httpx.DecodingError as error:
-        msg = f"{url} came with a damaged {encoding} encoding ({printable(error)}); correct the host's configuration"
-        raise BadReply(msg, reason=Reason.ENCODED, url=url, status=response.status_code) from error
+        msg = f"{url} came with a damaged {encoding} encoding ({printable(error)})"
+        raise BadReply(
+            msg, reason=Reason.ENCODED, url=url, status=response.status_code, advice=_CONFIGURATION
+        ) from error
     except httpx.TransportError as error:
         what = printable(error) or type(error).__name__
-        msg = f"{url} broke off after {len(body):,} bytes ({what}); it is tried again later"
-        raise HostUnavailable(msg, reason=Reason.TRUNCATED, url=url) from error
+        msg = f"{url} broke off after {len(body):,} bytes ({what})"
+        raise HostUnavailable(msg, reason=Reason.TRUNCATED, url=url, advice=RETRIED) from error
     return bytes(body)
 
 

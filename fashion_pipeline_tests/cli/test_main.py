@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from fashion_pipeline.cli.main import cli
 from fashion_pipeline.cli.report import COUNTS
 from fashion_pipeline.demo.stage import start_server
+from fashion_pipeline.outcomes import Reason
 from fashion_pipeline_tests.pipeline import Pipeline
 
 REPORT_KEYS = {"products", *COUNTS, "rejected", "failed", "seconds"}
@@ -65,7 +66,7 @@ def test_ingest_over_https_trusts_the_stores_own_authority(pipeline: Pipeline, t
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Signals) -> None:
+def test_an_interrupted_run_says_how_to_resume(pipeline: Pipeline, number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C end a run that waits for its shop with one sentence and 130; the next run does the work."""
     pipeline.shop("set", latency_s=2)
     with pipeline.started("ingest", pipeline.store_id) as process:
@@ -75,10 +76,10 @@ def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Sign
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
-        _, told = process.communicate()
+        _, errors = process.communicate()
     assert process.returncode == 130
-    assert "stopped; run the same command again to go on" in told
-    assert "Traceback" not in told
+    assert "interrupted; rerun the command to resume" in errors
+    assert "Traceback" not in errors
     pipeline.shop("set", latency_s=0)
     assert pipeline.report()["rows_written"] > 0
 
@@ -90,8 +91,8 @@ def test_a_stopped_run_says_how_to_go_on(pipeline: Pipeline, number: signal.Sign
         (["ingest", "nowhere"], "no store 'nowhere' in stores.yaml; there are: "),
         (["ingest", "--swep", "x"], "No such option"),
         (["outcomes", "nowhere"], "no store 'nowhere'"),
-        (["search", "nowhere"], "name a PRODUCT, or a picture with --image"),
-        (["outcomes", "atelier-nord", "\udcff"], "is not text in UTF-8"),
+        (["search", "nowhere"], "name a PRODUCT, or an image file with --image"),
+        (["outcomes", "atelier-nord", "\udcff"], "is not valid UTF-8"),
         (["frobnicate"], "No such command"),
     ],
 )
@@ -106,8 +107,8 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(pipeline: Pipeline, arguments
 @pytest.mark.parametrize("group", [[], ["model"]])
 def test_the_list_of_commands_says_of_each_what_it_does(group: list[str]) -> None:
     """Whole sentences that fit a terminal of 80 columns: none is cut short."""
-    told = CliRunner().invoke(cli, [*group, "--help"], terminal_width=80).output
-    commands = told.partition("Commands:")[2].splitlines()
+    text = CliRunner().invoke(cli, [*group, "--help"], terminal_width=80).output
+    commands = text.partition("Commands:")[2].splitlines()
     assert commands
     assert all(line.endswith(".") and not line.endswith("...") for line in commands if line)
 
@@ -162,28 +163,28 @@ def test_a_missing_model_says_what_to_set(pipeline: Pipeline) -> None:
     assert report["failed"]["waiting"] > 0
 
 
-def test_what_became_of_products_is_told_in_plain_words(pipeline: Pipeline) -> None:
+def test_the_sinks_are_explained_in_plain_words(pipeline: Pipeline) -> None:
     """``status``, ``outcomes`` and ``search`` answer from the sinks what is published, and why the rest is not."""
     pipeline.report()
     held = pipeline.held()
     status = json.loads(pipeline.command("status", "--json").stdout)["stores"][pipeline.store_id]
     assert status["rows"] == status["points"] == len(held.rows)
     every = pipeline.command("outcomes", pipeline.store_id).stdout
-    assert "the image is not sharp enough" in every
+    assert Reason.TOO_BLURRY.text in every
     published = next(iter(held.rows))
     one = pipeline.command("outcomes", pipeline.store_id, published).stdout
-    assert "it is published" in one
+    assert "  published\n" in one
     assert "in PostgreSQL and Qdrant" in one
     hits = json.loads(pipeline.command("search", pipeline.store_id, published, "--limit", "3", "--json").stdout)
     assert len(hits) == 3
     assert all(hit["product_id"] != str(held.rows[published][0]) for hit in hits)
-    no_picture = pipeline.command("search", pipeline.store_id, "--image", "stores.yaml")
-    assert no_picture.returncode == 2
-    assert "--image stores.yaml: " in no_picture.stderr
+    not_an_image = pipeline.command("search", pipeline.store_id, "--image", "stores.yaml")
+    assert not_an_image.returncode == 2
+    assert "--image stores.yaml: " in not_an_image.stderr
     unknown = pipeline.command("outcomes", pipeline.store_id, "999999")
     assert unknown.returncode == 2
     assert "nothing is known of product '999999'" in unknown.stderr
     pipeline.describe(id="another")
     assert (
         pipeline.command("outcomes", pipeline.store_id, published).stdout == one
-    )  # also of a store that left the file
+    )  # also for a store that is no longer in stores.yaml

@@ -18,12 +18,14 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
-from fashion_pipeline.cli.main import cli, exit_code
-from fashion_pipeline.cli.maintenance import confirm
+from fashion_pipeline.cli.exit_codes import exit_code
+from fashion_pipeline.cli.main import cli
+from fashion_pipeline.cli.terminal import confirm
 from fashion_pipeline.defs.runs import sync_partitions
 from fashion_pipeline.errors import FashionError, StorePurged
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.drift import Kind
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
@@ -42,7 +44,7 @@ def sql(pipeline: Pipeline, statement: str) -> None:
     asyncio.run(run())
 
 
-def test_drift_is_told_with_exit_code_1_and_repaired_without_the_shop(pipeline: Pipeline) -> None:
+def test_drift_ends_with_exit_code_1_and_repaired_without_the_shop(pipeline: Pipeline) -> None:
     """``reconcile`` names what differs and changes nothing; ``--repair`` mends it although the shop is gone."""
     pipeline.report()
     before = pipeline.held()
@@ -51,11 +53,11 @@ def test_drift_is_told_with_exit_code_1_and_repaired_without_the_shop(pipeline: 
     with vector_store(Settings.read(), pipeline.home) as client:
         client.delete(ALIAS, [str(before.rows[other][0])])
     pipeline.describe(url="http://127.0.0.1:1")
-    told = pipeline.command("reconcile", pipeline.store_id)
-    assert told.returncode == 1
-    assert f"1 row_wrong: the row's columns differ from the tables: {one} (price)" in told.stderr
-    assert f"1 point_missing: Qdrant has no point for a published image: {other}" in told.stderr
-    assert f"reconcile {pipeline.store_id} --repair" in told.stderr
+    ran = pipeline.command("reconcile", pipeline.store_id)
+    assert ran.returncode == 1
+    assert f"1 row_wrong: {Kind.ROW_WRONG.text}: {one} (price)" in ran.stderr
+    assert f"1 point_missing: {Kind.POINT_MISSING.text}: {other}" in ran.stderr
+    assert f"reconcile {pipeline.store_id} --repair" in ran.stderr
     assert pipeline.held() != before
     repaired = pipeline.command("reconcile", "--repair", "--json")
     assert repaired.returncode == 0, repaired.stderr
@@ -93,10 +95,10 @@ def test_what_is_purged_does_not_come_back_until_that_is_undone(pipeline: Pipeli
     assert purged.exit_code == 0, purged.stderr
     assert json.loads(purged.stdout)["points"] == 1
     pipeline.report(sweep=True)
-    left = {key: row for key, row in before.rows.items() if key != one}
-    assert pipeline.held().rows == left
-    (told,) = (told for told in pipeline.outcomes() if told.external_id == one)
-    assert (told.reasons, told.title) == ((Reason.PURGED,), "")
+    others = {key: row for key, row in before.rows.items() if key != one}
+    assert pipeline.held().rows == others
+    (outcome,) = (each for each in pipeline.outcomes() if each.external_id == one)
+    assert (outcome.reasons, outcome.title) == ((Reason.PURGED,), "")
     assert command("reconcile", pipeline.store_id).exit_code == 0
     assert command("purge", pipeline.store_id, one, "--undo").exit_code == 0
     pipeline.report()
@@ -109,7 +111,9 @@ def test_what_is_purged_does_not_come_back_until_that_is_undone(pipeline: Pipeli
     assert (pipeline.held().rows, pipeline.held().points, pipeline.held().archived) == ({}, {}, frozenset())
     assert not [path for path in (pipeline.folder / "home" / "blobs").glob("*/*") if path.is_file()]
     unknown = command("outcomes", pipeline.store_id).exception
-    assert f"the store was purged; fashion-pipeline purge {pipeline.store_id} --undo" in str(unknown)
+    assert f"the store was purged; to let it return, run fashion-pipeline purge {pipeline.store_id} --undo" in str(
+        unknown
+    )
     refused = pipeline.run()
     assert isinstance(refused.error, StorePurged)
     assert f"purge {pipeline.store_id} --undo" in str(refused.error)
@@ -119,7 +123,7 @@ def test_what_is_purged_does_not_come_back_until_that_is_undone(pipeline: Pipeli
 
 
 def test_gc_removes_what_a_changed_shop_left_behind(pipeline: Pipeline) -> None:
-    """The picture of a product that left goes after a day; the next run has nothing to do, and fetches nothing."""
+    """The image of a product that is gone is removed after a day; the next run has nothing to do, and fetches nothing."""
     pipeline.report()
     gone = min(pipeline.held().rows)
     (sha256,) = (row[3] for key, row in pipeline.held().rows.items() if key == gone)
@@ -136,7 +140,7 @@ def test_gc_removes_what_a_changed_shop_left_behind(pipeline: Pipeline) -> None:
     assert (report["fetched"], report["embedded"], report["rows_written"]) == (0, 0, 0)
     shutil.rmtree(pipeline.folder / "home" / "tables")
     lost = command("gc")
-    assert (lost.exit_code, "table of pictures is lost" in lost.stderr) == (1, True)
+    assert (lost.exit_code, "table that lists their images is lost" in lost.stderr) == (1, True)
 
 
 def test_gc_and_a_purge_do_not_remove_at_once(pipeline: Pipeline) -> None:
@@ -155,7 +159,7 @@ def test_gc_and_a_purge_do_not_remove_at_once(pipeline: Pipeline) -> None:
     assert product not in pipeline.held().rows
 
 
-def test_models_are_told_of_promoted_and_dropped(
+def test_models_are_listed_promoted_and_dropped(
     pipeline: Pipeline, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """``model status`` shows both, readers are moved back and forth, and only what they do not see can be dropped."""
@@ -163,14 +167,14 @@ def test_models_are_told_of_promoted_and_dropped(
     points = len(pipeline.held().points)
     monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "another"))
     pipeline.report()
-    told = json.loads(command("model", "status", "--json").stdout)["models"]
-    assert {(it["points"], it["vectors"], it["shown"], it["wanted"]) for it in told.values()} == {
+    models = json.loads(command("model", "status", "--json").stdout)["models"]
+    assert {(it["points"], it["vectors"], it["shown"], it["wanted"]) for it in models.values()} == {
         (points, points, False, False),
         (points, points, True, True),
     }
-    (old,) = (fingerprint for fingerprint, it in told.items() if not it["shown"])
-    (new,) = told.keys() - {old}
-    assert told[old]["name"] == model
+    (old,) = (fingerprint for fingerprint, it in models.items() if not it["shown"])
+    (new,) = models.keys() - {old}
+    assert models[old]["name"] == model
     refused = command("model", "drop", new, "--yes")
     assert (refused.exit_code, f"model {new}" in refused.stderr and "is live" in refused.stderr) == (2, True)
     assert command("model", "promote", old).exit_code == 0
@@ -179,9 +183,9 @@ def test_models_are_told_of_promoted_and_dropped(
         0,
         True,
     )
-    left = command("model", "status").stdout
-    assert f"{old} ({model}): {points} points, {points} stored vectors - readers see it, wanted" in left
-    assert new not in left
+    lines = command("model", "status").stdout
+    assert f"{old} ({model}): {points} points, {points} stored vectors - live, wanted" in lines
+    assert new not in lines
 
 
 def test_the_job_repairs_one_store_from_the_ui(pipeline: Pipeline) -> None:

@@ -11,23 +11,23 @@ from fashion_pipeline.cli.progress import show_progress
 log = logging.getLogger("fashion_pipeline.progress")
 
 
-def tell(asset: str, done: int, total: int | None, refused: int | None = None) -> None:
+def report(asset: str, done: int, total: int | None, refused: int | None = None) -> None:
     extra = {"asset": asset, "store": "atelier-nord", "done": done, "total": total, "refused": refused}
-    log.info("told", extra=extra)
+    log.info("progress", extra=extra)
 
 
 def test_without_a_terminal_each_asset_ends_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a log file there is one line for each asset and store, with what was refused, on standard error."""
+    """In a log file there is one line for each asset and store, with the number rejected, on standard error."""
     log.setLevel(logging.INFO)
     with show_progress():
-        tell("fetched_images", 0, None)
-        tell("fetched_images", 30, 62)
-        tell("fetched_images", 62, 62, refused=1)
-        tell("embeddings", 54, 54, refused=0)
+        report("fetched_images", 0, None)
+        report("fetched_images", 30, 62)
+        report("fetched_images", 62, 62, refused=1)
+        report("embeddings", 54, 54, refused=0)
     said = capsys.readouterr()
     assert said.out == ""
     assert [" ".join(line.split()) for line in said.err.splitlines()] == [
-        "atelier-nord fetched_images 62, 1 refused",
+        "atelier-nord fetched_images 62, 1 rejected",
         "atelier-nord embeddings 54",
     ]
 
@@ -37,7 +37,7 @@ def test_after_the_block_nothing_is_shown(capsys: pytest.CaptureFixture[str]) ->
     log.setLevel(logging.INFO)
     with pytest.raises(ZeroDivisionError), show_progress():
         raise ZeroDivisionError
-    tell("embeddings", 54, 54, refused=0)
+    report("embeddings", 54, 54, refused=0)
     assert capsys.readouterr().err == ""
     assert log.propagate
 

@@ -41,7 +41,7 @@ FAILED = replace(
 )
 GONE = replace(REFUSED, external_id="15", stage="raw_products", reasons=(Reason.TRASHED,))
 PURGED = replace(GONE, external_id="17", reasons=(Reason.PURGED,))
-WAITING = replace(FAILED, external_id="16", stage="embeddings", reasons=(), detail="its picture has no vector yet")
+WAITING = replace(FAILED, external_id="16", stage="embeddings", reasons=(), detail="its image has no vector yet")
 EVERY = (PUBLISHED, REFUSED, FAILED, GONE, PURGED, WAITING)
 
 
@@ -57,59 +57,59 @@ def test_each_product_counts_once_under_its_first_reason() -> None:
 
 def test_a_person_reads_the_reasons_in_plain_words() -> None:
     """The summary of a run names every reason with its count, the ones that are tried again apart."""
-    told = InSinks(1, 1, EVERY)
-    text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), told))
-    assert "4 products: 1 rows, 1 points, 1 refused, 2 to be tried again" in text
-    assert "1 the image's shorter side is too short  [too_small]" in text
-    assert "1 for now: the image's host asked for fewer requests  [rate_limited]" in text
+    stored = InSinks(1, 1, EVERY)
+    text = "\n".join(store_lines("atelier-nord", store_report({}, {}, EVERY), stored))
+    assert "4 products: 1 rows, 1 points, 1 rejected, 2 to be retried" in text
+    assert f"1 {Reason.TOO_SMALL.text}  [too_small]" in text
+    assert f"1 to be retried: {Reason.RATE_LIMITED.text}  [rate_limited]" in text
     assert "[waiting]" in text
 
 
-def test_the_way_of_one_product_is_told_from_where_it_stopped() -> None:
-    """A refused product says at which stage, every reason, the measurements, and where it is not."""
-    assert outcome_lines(PUBLISHED) == ["12  Linen dress", "  it is published", "  in PostgreSQL and Qdrant"]
-    refused = "\n".join(outcome_lines(REFUSED))
-    assert "refused at the quality gate (quality_passed)" in refused
-    assert "shorter side is too short; the image is not sharp enough" in refused
-    assert "320x400, 41.0" in refused
-    assert "in neither PostgreSQL nor Qdrant" in refused
+def test_a_rejected_product_shows_its_stage_and_its_reasons() -> None:
+    """The lines name the stage, every reason, the measured values, and the sinks."""
+    assert outcome_lines(PUBLISHED) == ["12  Linen dress", "  published", "  in PostgreSQL and Qdrant"]
+    lines = "\n".join(outcome_lines(REFUSED))
+    assert "rejected at the quality gate (quality_passed)" in lines
+    assert f"{Reason.TOO_SMALL.text}; {Reason.TOO_BLURRY.text}" in lines
+    assert "320x400, 41.0" in lines
+    assert "in neither PostgreSQL nor Qdrant" in lines
 
 
 def test_what_is_tried_again_says_when() -> None:
     """A failure names the time of its next attempt, and which one it will be."""
-    assert "  tried again after 2026-11-21 04:30 UTC (attempt 3)" in outcome_lines(FAILED)
+    assert "  next retry after 2026-11-21 04:30 UTC (attempt 3)" in outcome_lines(FAILED)
 
 
-def test_a_published_product_with_an_older_picture_says_so() -> None:
-    """A stale product is published, and says what keeps its new picture."""
+def test_a_published_product_with_an_older_image_says_so() -> None:
+    """A stale product is published, and says what is wrong with its new image."""
     stale = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), detail="HTTP 503", attempts=1)
-    assert "  it is published, with an older picture: the image's host answered with an error" in outcome_lines(stale)
+    assert f"  published with an older image: {Reason.HTTP_ERROR.text}" in outcome_lines(stale)
 
 
 def test_a_published_product_that_is_not_read_at_present_says_so() -> None:
     """A product of which the shop shows only a part is published with what is known of it."""
     unread = replace(PUBLISHED, reasons=(Reason.UNREADABLE,), detail="its variations cannot be read: 500", attempts=1)
     lines = outcome_lines(unread)
-    assert lines[1] == f"  it is published, with what is known of it: {Reason.UNREADABLE.text}"
+    assert lines[1] == f"  published with its last known data: {Reason.UNREADABLE.text}"
     assert lines[2] == "  its variations cannot be read: 500"
 
 
 def test_a_published_product_whose_removal_is_held_back_says_so() -> None:
     """It is published until a person agrees, and the reason names what they would agree to."""
     held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,), detail="the shop lists no product")
-    assert f"  it is published, until you agree to its removal: {Reason.AWAITING_CONSENT.text}" in outcome_lines(held)
+    assert f"  published until you consent to its removal: {Reason.AWAITING_CONSENT.text}" in outcome_lines(held)
 
 
 STALE = replace(PUBLISHED, reasons=(Reason.HTTP_ERROR,), attempts=1)
 
 
-def test_what_is_published_all_the_same_is_counted() -> None:
-    """A store full of older pictures is seen in the report of a run, and in its status."""
-    told = InSinks(2, 2, (PUBLISHED, STALE))
-    assert "  1 published all the same: " + Reason.HTTP_ERROR.text in "\n".join(
-        store_lines("atelier-nord", store_report({}, {}, told.outcomes), told)
+def test_products_published_despite_a_problem_are_counted() -> None:
+    """A store full of older images is visible in the report of a run, and in its status."""
+    stored = InSinks(2, 2, (PUBLISHED, STALE))
+    assert "  1 published despite: " + Reason.HTTP_ERROR.text in "\n".join(
+        store_lines("atelier-nord", store_report({}, {}, stored.outcomes), stored)
     )
-    assert status_lines("atelier-nord", told, store=None)[1] == "       1 ok, for the time being: http_error"
+    assert status_lines("atelier-nord", stored, store=None)[1] == "       1 published despite: http_error"
 
 
 def test_status_says_what_a_store_without_products_waits_for() -> None:
@@ -117,16 +117,16 @@ def test_status_says_what_a_store_without_products_waits_for() -> None:
     store = Store.model_construct(id="a", paused=False)
     assert "ingest a" in status_lines("a", InSinks(), store=store)[0]
     assert "purge a --undo" in status_lines("a", InSinks(purged=True), store=store)[0]
-    assert "cut off" not in status_lines("a", InSinks(purged=True), store=store)[0]
+    assert "interrupted" not in status_lines("a", InSinks(purged=True), store=store)[0]
     halfway = status_lines("a", InSinks(2, 1, purged=True), store=store)[0]
-    assert "its purge was cut off: fashion-pipeline purge a finishes it" in halfway
-    assert "DIFFER" not in halfway
+    assert "its purge was interrupted: run fashion-pipeline purge a to finish it" in halfway
+    assert "differ" not in halfway
     held = replace(PUBLISHED, reasons=(Reason.AWAITING_CONSENT,))
     assert "ingest a --allow-removals" in status_lines("a", InSinks(1, 1, (held,)), store=store)[-1]
 
 
 def test_status_says_when_the_sinks_differ_and_when_a_store_is_detached() -> None:
-    """A row without its point, and a store that left stores.yaml, are seen at a glance."""
+    """A row without its point, and a store that is not in stores.yaml, are marked."""
     first = status_lines("atelier-nord", InSinks(2, 1, EVERY), store=None)[0]
-    assert "THE SINKS DIFFER" in first
+    assert "PostgreSQL and Qdrant differ" in first
     assert "not in stores.yaml" in first

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.assets import TABLE_ASSETS
 from fashion_pipeline.defs.runs import instance, run_store
-from fashion_pipeline.demo.media import Garment, Picture, picture_file
+from fashion_pipeline.demo.media import Garment, ProductImage, image_file
 from fashion_pipeline.settings import Settings
 from fashion_pipeline_tests.conftest import Kill
 from fashion_pipeline_tests.pipeline import Pipeline
@@ -25,8 +26,8 @@ UPSTREAM = {
     "fetched_images": {"raw_products"},
     "quality_passed": {"fetched_images"},
     "embeddings": {"quality_passed"},
-    "postgres_products": set(TABLE_ASSETS),
-    "qdrant_points": {*TABLE_ASSETS, "postgres_products"},
+    "postgres_products": {"embeddings"},
+    "qdrant_points": {"embeddings", "postgres_products"},
 }
 
 
@@ -38,6 +39,36 @@ def test_the_graph_is_the_one_in_the_picture() -> None:
         for key in graph.get_all_asset_keys()
     }
     assert edges == {**UPSTREAM, "all_stores": set()}
+
+
+def test_the_assets_show_these_groups_kinds_and_checks() -> None:
+    """Groups, kinds and checks are what the UI sorts by; a change shows up in review."""
+    graph = defs.resolve_asset_graph()
+    nodes = {name: graph.get(dg.AssetKey(name)) for name in UPSTREAM}
+    assert {node.group_name for node in nodes.values()} == {"fashion"}
+    assert {name: node.kinds for name, node in nodes.items()} == {
+        "raw_products": {"woocommerce", "parquet"},
+        "fetched_images": {"http", "parquet"},
+        "quality_passed": {"pillow", "parquet"},
+        "embeddings": {"pytorch", "parquet"},
+        "postgres_products": {"postgres"},
+        "qdrant_points": {"qdrant"},
+    }
+    assert {name: {key.name for key in node.check_keys} for name, node in nodes.items()} == {
+        "raw_products": {"listing_complete"},
+        "fetched_images": set(),
+        "quality_passed": set(),
+        "embeddings": {"vectors_sound"},
+        "postgres_products": {"removals_held", "left_to_retry"},
+        "qdrant_points": {"sinks_agree"},
+    }
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_every_column_is_described(name: str) -> None:
+    """The UI says of each column what the row type's docstring says."""
+    schema: Any = defs.resolve_asset_graph().get(dg.AssetKey(name)).metadata["dagster/column_schema"]
+    assert [column.name for column in schema.columns if not column.description] == []
 
 
 def test_a_first_run_fills_both_sinks_and_a_second_one_costs_nothing(pipeline: Pipeline) -> None:
@@ -93,7 +124,7 @@ def test_a_picture_replaced_in_place_writes_one_vector(pipeline: Pipeline, tmp_p
         seed=991,
         size=(900, 1200),
     )
-    fresh = picture_file(Picture(garment), tmp_path)
+    fresh = image_file(ProductImage(garment), tmp_path)
     url = pipeline.images()[changed]
     pipeline.shop("set_image", url=url, content=base64.b64encode(fresh).decode(), shop_knows=True)
     if not sweep:

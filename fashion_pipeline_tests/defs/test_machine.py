@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_while_it_embeds_frees_the_model_for_another(pipeli
         assert embedding.stdout.readline() == "held\n"
         with pipeline.started("ingest", pipeline.store_id) as waiting:
             assert waiting.stderr is not None
-            assert any("another run embeds on this machine" in line for line in waiting.stderr)
+            assert any("another run is embedding on this machine" in line for line in waiting.stderr)
             assert waiting.poll() is None
             embedding.kill()
             waiting.communicate()

@@ -282,7 +282,7 @@ def test_of_many_stores_the_dead_and_the_hanging_delay_nobody(
     hanging = socket.create_server(("127.0.0.1", 0), backlog=64)
     application = Counting(app(shops), 2 * (STORES - 20), hanging.close)
     with hanging, served(application) as origin:
-        shops |= model_shops(origin, pictures=tmp_path, products=2, stores=STORES)
+        shops |= model_shops(origin, image_folder=tmp_path, products=2, stores=STORES)
         port = int(origin.rpartition(":")[2])
         text = stores_yaml(port, STORES)
         dead, deaf = list(shops)[::50], list(shops)[25::50]

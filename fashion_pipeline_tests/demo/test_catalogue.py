@@ -22,10 +22,10 @@ def rows(shop: ModelShop) -> list[dict[str, object]]:
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
-def test_a_hundred_pictures_pass_the_default_thresholds(tmp_path: Path) -> None:
-    """Of the default demo, at least 100 different addresses of publishable products hold a passing picture."""
+def test_a_hundred_images_pass_the_default_thresholds(tmp_path: Path) -> None:
+    """Of the default demo, at least 100 different URLs of publishable products serve a passing image."""
     passing = 0
-    for shop in model_shops(ORIGIN, pictures=tmp_path).values():
+    for shop in model_shops(ORIGIN, image_folder=tmp_path).values():
         unusual = {special.title: special for special in SPECIALS}
         good = {
             shop.attachments[product.attachments[0]].url
@@ -38,7 +38,7 @@ def test_a_hundred_pictures_pass_the_default_thresholds(tmp_path: Path) -> None:
 
 def test_a_shop_opened_anew_is_unchanged(tmp_path: Path) -> None:
     """Ids, addresses, dates, prices and titles are the same in every run."""
-    first, again = (model_shops(ORIGIN, pictures=tmp_path / name) for name in ("one", "two"))
+    first, again = (model_shops(ORIGIN, image_folder=tmp_path / name) for name in ("one", "two"))
     for store_id, shop in first.items():
         assert rows(shop) == rows(again[store_id])
         assert {path: upload.modified for path, upload in shop.uploads.items()} == {
@@ -48,7 +48,7 @@ def test_a_shop_opened_anew_is_unchanged(tmp_path: Path) -> None:
 
 def test_related_products_are_shuffled(tmp_path: Path) -> None:
     """related_ids differ from answer to answer, as WooCommerce's do, so that nobody hashes them."""
-    shop = model_shops(ORIGIN, pictures=tmp_path, stores=1)["atelier-nord"]
+    shop = model_shops(ORIGIN, image_folder=tmp_path, stores=1)["atelier-nord"]
     product = shop.products[min(shop.products)]
     seen = {tuple(product_payload(shop, product)["related_ids"]) for _ in range(20)}
     assert len(seen) > 1
@@ -58,7 +58,7 @@ def test_each_shop_has_every_fault_once(tmp_path: Path) -> None:
     """Both shops have the asked number of products, each unusual one among them once, under its own name."""
     names = [special.name for special in SPECIALS]
     assert len(set(names)) == len(names)
-    shops = model_shops(ORIGIN, pictures=tmp_path)
+    shops = model_shops(ORIGIN, image_folder=tmp_path)
     assert len(shops) == STORES
     assert {shop.currency for shop in shops.values()} == {"EUR", "GBP"}
     for shop in shops.values():
@@ -68,9 +68,9 @@ def test_each_shop_has_every_fault_once(tmp_path: Path) -> None:
 
 
 def test_one_coat_is_sold_in_every_shop(tmp_path: Path) -> None:
-    """One picture has equal bytes in both shops, so that it need be embedded only once."""
+    """One image has equal bytes in both shops, so that it need be embedded only once."""
     contents = set()
-    for shop in model_shops(ORIGIN, pictures=tmp_path).values():
+    for shop in model_shops(ORIGIN, image_folder=tmp_path).values():
         (coat,) = (product for product in shop.products.values() if product.fields["name"] == "Sister-shop coat")
         path = shop.attachments[coat.attachments[0]].url.partition("/uploads/")[2]
         contents.add(shop.uploads[path].read())
@@ -79,7 +79,7 @@ def test_one_coat_is_sold_in_every_shop(tmp_path: Path) -> None:
 
 def test_small_and_many_shops(tmp_path: Path) -> None:
     """A small shop keeps half of its products ordinary, and further shops have ids of their own."""
-    shops = model_shops(ORIGIN, pictures=tmp_path, products=10, stores=6)
+    shops = model_shops(ORIGIN, image_folder=tmp_path, products=10, stores=6)
     assert len(specials(10)) == 5
     assert list(shops)[-2:] == ["shop-5", "shop-6"]
     assert {len(shop.products) for shop in shops.values()} == {10}
@@ -90,7 +90,7 @@ def test_stores_yaml_is_one_the_settings_accept(tmp_path: Path) -> None:
     path = tmp_path / "stores.yaml"
     path.write_text(stores_yaml(8123), "utf-8")
     stores = read_stores(path, environment=environment())
-    shops = model_shops(ORIGIN, pictures=tmp_path)
+    shops = model_shops(ORIGIN, image_folder=tmp_path)
     assert list(stores) == list(shops)
     for store_id, store in stores.items():
         (key,) = shops[store_id].keys

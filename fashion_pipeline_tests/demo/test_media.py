@@ -8,13 +8,13 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from fashion_pipeline.demo import garments, silhouettes
-from fashion_pipeline.demo.media import FORMS, KINDS, PATTERNS, Garment, Picture, picture_file
+from fashion_pipeline.demo.media import FORMS, KINDS, PATTERNS, Garment, ProductImage, image_file
 
 DRESS = Garment("dress", "navy", "mustard", "striped", "linen", 5, (800, 1000))
 
 
 def sharpness(image: Image.Image) -> float:
-    """Variance of the 4-neighbour Laplacian of the grey picture, its longer side at most 500 px."""
+    """Variance of the 4-neighbour Laplacian of the grey image, its longer side at most 500 px."""
     grey = image.convert("L")
     grey.thumbnail((500, 500), Image.Resampling.LANCZOS)
     levels = np.pad(np.asarray(grey, np.float64), 1, mode="reflect")
@@ -23,14 +23,14 @@ def sharpness(image: Image.Image) -> float:
 
 
 def upright(content: bytes) -> Image.Image:
-    """Decode a picture to RGB on white."""
+    """Decode an image to RGB on white."""
     image = Image.open(io.BytesIO(content)).convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
 
 
 def passes(content: bytes) -> bool:
-    """Whether a picture passes the default thresholds, computed apart from the pipeline."""
+    """Whether an image passes the default thresholds, computed apart from the pipeline."""
     image = upright(content)
     return min(image.size) >= 400 and 50_000 <= len(content) <= 10_000_000 and sharpness(image) >= 100
 
@@ -43,17 +43,17 @@ def test_every_name_can_be_drawn() -> None:
 
 def test_the_same_recipe_is_the_same_file(tmp_path: Path) -> None:
     """A recipe gives the same bytes each time it is drawn, and another seed gives others."""
-    again = [picture_file(Picture(DRESS), tmp_path / name) for name in ("one", "two")]
-    other = picture_file(Picture(Garment("dress", "navy", "mustard", "striped", "linen", 6, (800, 1000))), tmp_path)
+    again = [image_file(ProductImage(DRESS), tmp_path / name) for name in ("one", "two")]
+    other = image_file(ProductImage(Garment("dress", "navy", "mustard", "striped", "linen", 6, (800, 1000))), tmp_path)
     assert again[0] == again[1] != other
 
 
-def test_a_drawn_picture_is_kept(tmp_path: Path) -> None:
-    """A picture is drawn once: later the file in the folder is what is served."""
-    picture_file(Picture(DRESS), tmp_path)
+def test_a_drawn_image_is_kept(tmp_path: Path) -> None:
+    """An image is drawn once; later the file in the folder is served."""
+    image_file(ProductImage(DRESS), tmp_path)
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(b"kept")
-    assert picture_file(Picture(DRESS), tmp_path) == b"kept"
+    assert image_file(ProductImage(DRESS), tmp_path) == b"kept"
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_drawn_picture_is_kept(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 def test_good_forms_pass_the_gate(form: str, tmp_path: Path) -> None:
     """Unusual but good files pass the default thresholds."""
-    assert passes(picture_file(Picture(DRESS, form), tmp_path))
+    assert passes(image_file(ProductImage(DRESS, form), tmp_path))
 
 
 def test_each_faulty_form_has_its_one_fault(tmp_path: Path) -> None:
-    """A faulty picture fails for the reason in its name, and for no other."""
-    files = {form: picture_file(Picture(DRESS, form), tmp_path) for form in FORMS}
+    """A faulty image fails for the reason in its name, and for no other."""
+    files = {form: image_file(ProductImage(DRESS, form), tmp_path) for form in FORMS}
     blurred, tiny, small = (Image.open(io.BytesIO(files[form])) for form in ("blurred", "tiny", "small file"))
     assert sharpness(blurred) < 50
     assert min(blurred.size) >= 400
@@ -89,7 +89,7 @@ def test_each_faulty_form_has_its_one_fault(tmp_path: Path) -> None:
 def test_special_forms_are_what_they_say(tmp_path: Path) -> None:
     """Modes, frames and orientation are those the decoder has to cope with."""
     opened = {
-        form: Image.open(io.BytesIO(picture_file(Picture(DRESS, form), tmp_path)))
+        form: Image.open(io.BytesIO(image_file(ProductImage(DRESS, form), tmp_path)))
         for form in FORMS
         if form not in {"html", "svg"}
     }

@@ -50,8 +50,8 @@ def test_shops_are_served_on_a_port_that_stays(tmp_path: Path) -> None:
         uri, headers, _ = Client(name, secret, signature_method="HMAC-SHA256").sign(url)
         rows = httpx.get(uri, headers=headers).raise_for_status().json()
         assert len(rows) == 4
-        picture = httpx.get(rows[0]["images"][0]["src"]).raise_for_status()
-        assert picture.headers["etag"]
+        image = httpx.get(rows[0]["images"][0]["src"]).raise_for_status()
+        assert image.headers["etag"]
         order = {"do": "edit", "id": rows[0]["id"], "fields": {"price": "1.99"}}
         reply = httpx.post(f"{shop}/_control", json=order, headers={"authorization": f"Bearer {TOKEN}"})
         assert reply.json() == {"ok": True}
@@ -99,7 +99,7 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         (tmp_path / "port").write_text(f"{port}\n", "utf-8")
         with (
-            pytest.raises(SettingsError, match=rf"port {port}.*taken by another program.*delete"),
+            pytest.raises(SettingsError, match=rf"another program uses port {port}.*delete"),
             start_server(tmp_path),
         ):
             pass

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fashion_pipeline.cli.main import exit_code
+from fashion_pipeline.cli.exit_codes import exit_code
 from fashion_pipeline.doctor.findings import Tried, Verdict
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline_tests.doctor.examining import Make, tables_of

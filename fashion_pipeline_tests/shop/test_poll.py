@@ -23,7 +23,7 @@ async def test_each_shop_answers_fails_or_is_given_up_by_itself(
     @contextlib.asynccontextmanager
     async def open_shop(store: Store) -> AsyncIterator[Shop]:
         if store.id == "down":
-            error = ShopUnavailable("store down: the shop\nis down")
+            error = ShopUnavailable("the shop\nis down", store_id="down")
             error.retry_after_s = 600
             raise error
         if store.id == "bug":

@@ -17,6 +17,7 @@ from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import TABLES, EmbeddedImage, FetchedImage, Image, JudgedImage, Product, Table
 from fashion_pipeline.sinks.desired import Desired, desired_state
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline.storage.tables import write_table
 from fashion_pipeline.storage.vectors import VectorRef, Vectors
 from fashion_pipeline.stores import Store
@@ -104,15 +105,7 @@ class Shop:
 
     def desired(self) -> Desired:
         """Embed what has no vector, and decide."""
-        found = self.tables()
-        return desired_state(
-            store=self.store,
-            products=found["raw_products"],
-            images=found["fetched_images"],
-            judged=found["quality_passed"],
-            embedded=found["embeddings"],
-            fingerprint=self.fingerprint,
-        )
+        return desired_state(store=self.store, tables=StageTables.of(self.tables()))
 
     def save(self, home: Home) -> Desired:
         """Leave the tables in a home, as a run does, and decide."""

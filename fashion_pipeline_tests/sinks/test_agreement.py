@@ -37,7 +37,7 @@ async def collection(engine: AsyncEngine, client: QdrantClient, tmp_path: Path) 
     made = shop(tmp_path, COUNT)
     desired = made.desired()
     await apply_rows(engine, store_id=STORE, desired=desired, now=NOW)
-    name = ensure_collection(client, FINGERPRINT, home_id="home-1")
+    name = ensure_collection(client, FINGERPRINT, home_id="home-1").name
     apply_points(
         client,
         collection=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid5
@@ -10,6 +11,7 @@ from uuid import uuid5
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.records import Table
 from fashion_pipeline.sinks.desired import desired_state, hash_of, product_id
+from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline_tests.sinks.tables import NOW, product, sha, shop, store
 
 
@@ -45,9 +47,7 @@ def test_a_stage_that_has_not_seen_a_product_yet_is_where_it_stands(tmp_path: Pa
     """A picture without a row, a verdict or a vector keeps its product out, and the outcome says which."""
     made = shop(tmp_path, 1)
     products = Table(tuple(made.products.values()))
-    none = desired_state(
-        store=made.store, products=products, images=Table(()), judged=Table(()), embedded=Table(()), fingerprint="x"
-    )
+    none = desired_state(store=made.store, tables=StageTables(products))
     assert none.products == ()
     assert (none.outcomes[0].stage, none.outcomes[0].status) == ("fetched_images", Status.FAILED)
     made.fingerprint = "another"
@@ -58,14 +58,10 @@ def test_a_stage_that_has_not_seen_a_product_yet_is_where_it_stands(tmp_path: Pa
 def test_vectors_of_another_model_do_not_count(tmp_path: Path) -> None:
     """A vector with another fingerprint is as good as none."""
     made = shop(tmp_path, 1)
-    made.desired()
-    tables = {
-        "products": Table(tuple(made.products.values())),
-        "images": Table(tuple(made._fetched())),
-        "judged": Table(()),
-        "embedded": Table(()),
-    }
-    assert desired_state(store=made.store, fingerprint="new", **tables).products == ()  # type: ignore[arg-type]
+    tables = StageTables.of(made.tables())
+    assert len(desired_state(store=made.store, tables=tables).products) == 1
+    other = replace(tables, embedded=Table(tables.embedded.rows, {"fingerprint": "new"}))
+    assert desired_state(store=made.store, tables=other).products == ()
 
 
 def test_a_picture_that_only_fails_is_shown_by_its_last_good_bytes(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline.sinks.qdrant import points as sink_points
 from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.client import vector_store
-from fashion_pipeline.sinks.qdrant.collections import collection_name, ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.qdrant_server import QdrantServer
@@ -114,7 +114,7 @@ def put(client: QdrantClient, made: Shop, **options: Any) -> Any:
     desired = made.desired()
     return apply_points(
         client,
-        collection=collection_name(made.fingerprint),
+        collection=ModelCollection.of(ALIAS, made.fingerprint).name,
         store_id=STORE,
         desired=desired.points,
         digest=desired.points_digest,

@@ -17,6 +17,7 @@ from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.records import Product
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
@@ -27,7 +28,7 @@ from fashion_pipeline.sinks.purge import Purged, is_known, purge_product, purge_
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import purge_points
-from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
@@ -121,7 +122,7 @@ async def test_a_points_payload_that_lies_does_not_save_it(sinks: Sinks) -> None
     first, second = (point.point_id for point in north.desired().products[0].points)
     with sinks.qdrant() as client:
         client.set_payload(ALIAS, payload={"product_id": "x", "store_id": "x"}, points=[str(second)])
-        other = ensure_collection(client, "0" * 16, home_id=sinks.home.id)
+        other = ensure_collection(client, "0" * 16, home_id=sinks.home.id).name
         (record,) = client.retrieve(ALIAS, ids=[str(first)], with_payload=True, with_vectors=True)
         client.upsert(other, points=[_again(record)])
     assert (await purge_product(sinks, NORTH, "1", now=NOW)).points == 3

@@ -16,12 +16,13 @@ from sqlalchemy import text
 from fashion_pipeline.errors import CollectionMismatch
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.drift import SAMPLE, Kind
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target, collection_name
-from fashion_pipeline.sinks.reconcile import Reconciled, Sinks, inspect_orphans, inspect_store, reconcile_store
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, alias_target
+from fashion_pipeline.sinks.reconcile import Reconciled, inspect_orphans, inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)
-COLLECTION = collection_name(FINGERPRINT)
+COLLECTION = ModelCollection.of(ALIAS, FINGERPRINT)
 
 
 @dataclass
@@ -144,7 +145,7 @@ async def test_a_missing_digest_is_no_drift(kept: Kept) -> None:
 async def test_a_lost_collection_is_made_of_the_vectors_that_are_left(kept: Kept) -> None:
     """An image whose vector is lost too waits for a run; the others can be found again."""
     with kept.sinks.qdrant() as client:
-        client.delete_collection(collection_name(FINGERPRINT))
+        client.delete_collection(COLLECTION.name)
     kept.shop.vectors.forget([sha("1-0")])
     look = await kept.reconcile()
     assert look.before.counts == {"no_collection": 5, "vector_lost": 1}
@@ -164,7 +165,7 @@ IN_QDRANT: dict[str, tuple[Callable[[QdrantClient], Any], dict[str, int]]] = {
     "another digest": (set_payload(store_digest="x"), {"points_digest": 1}),
     "a copy under another id": (move, {"point_duplicate": 1}),
     "a stranger's point": (foreign({"store_id": STORE, "product_id": 5}), {"point_foreign": 1}),
-    "everything": (lambda client: client.delete_collection(COLLECTION), {"no_collection": 6}),
+    "everything": (lambda client: client.delete_collection(COLLECTION.name), {"no_collection": 6}),
 }
 
 

@@ -11,12 +11,19 @@ import pytest
 
 from fashion_pipeline.errors import SettingsError, VectorStoreError
 from fashion_pipeline.local.qdrant import local_qdrant
+from fashion_pipeline.sinks.access import Sinks
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.qdrant.alias import lacking, show_when_complete
-from fashion_pipeline.sinks.qdrant.collections import alias_target, collection_name, collections, ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import (
+    ALIAS,
+    ModelCollection,
+    alias_target,
+    collections,
+    ensure_collection,
+)
 from fashion_pipeline.sinks.qdrant.points import apply_points
-from fashion_pipeline.sinks.reconcile import Sinks, inspect_store, reconcile_store
+from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.sinks.rollout import (
     Model,
     claim_rollout,
@@ -48,6 +55,10 @@ async def sinks(database_url: str, home: Home) -> AsyncIterator[Sinks]:
         yield made
 
 
+def collection(fingerprint: str) -> ModelCollection:
+    return ModelCollection.of(ALIAS, fingerprint)
+
+
 def shops(home: Home, fingerprint: str) -> tuple[Shop, Shop]:
     north = Shop(home.vectors(fingerprint), store=store(NORTH, images="all"), fingerprint=fingerprint)
     south = Shop(home.vectors(fingerprint), store=store(SOUTH), fingerprint=fingerprint)
@@ -60,7 +71,7 @@ def build(sinks: Sinks, shop: Shop) -> None:
     with sinks.qdrant() as client:
         apply_points(
             client,
-            collection=ensure_collection(client, shop.fingerprint, home_id=sinks.home.id),
+            collection=ensure_collection(client, shop.fingerprint, home_id=sinks.home.id).name,
             store_id=shop.store.id,
             desired=desired.points,
             digest=desired.points_digest,
@@ -73,7 +84,7 @@ async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> Non
     """Not with one store done, nor with primary images only, nor for a model that is not wanted; then all at once."""
     north, south = shops(sinks.home, NEW)
     live = await live_counts(sinks.engine)
-    new = collection_name(NEW)
+    new = collection(NEW)
     north.store = store(NORTH)
     build(sinks, north)
     with sinks.qdrant() as client:
@@ -88,7 +99,7 @@ async def test_the_alias_moves_when_no_store_lacks_anything(sinks: Sinks) -> Non
     with sinks.qdrant() as client:
         assert not show_when_complete(client, new, live=live, wanted=False)
         assert not show_when_complete(client, new, live={**live, "detached": 1})
-        assert alias_target(client) == collection_name(OLD)
+        assert alias_target(client) == collection(OLD)
         assert show_when_complete(client, new, live=live)
         assert alias_target(client) == new
 
@@ -108,7 +119,7 @@ async def test_a_collection_that_was_not_kept_up_to_date_is_not_shown(sinks: Sin
     with pytest.raises(VectorStoreError, match=rf"not complete: {SOUTH} lacks 1 up-to-date points"):
         await promote(sinks, NEW, force=False, now=NOW)
     with sinks.qdrant() as client:
-        assert not show_when_complete(client, collection_name(NEW), live=live, behind=[SOUTH])
+        assert not show_when_complete(client, collection(NEW), live=live, behind=[SOUTH])
     await remember_kept(sinks.engine, SOUTH, [NEW])
     assert await stores_behind(sinks.engine, NEW) == set()
     assert await promote(sinks, NEW, force=False, now=NOW) == Model(NEW)
@@ -162,7 +173,7 @@ async def test_readers_are_moved_by_hand(sinks: Sinks) -> None:
         await promote(sinks, None, force=False, now=NOW)
     assert await promote(sinks, None, force=True, now=NOW) == Model(NEW, "local-dir:/new")
     with sinks.qdrant() as client:
-        assert alias_target(client) == collection_name(NEW)
+        assert alias_target(client) == collection(NEW)
     assert await shown_model(sinks.engine) == Model(NEW, "local-dir:/new")
     assert await promote(sinks, OLD, force=False, now=NOW + timedelta(hours=1)) == Model(OLD, "local-dir:/old")
 
@@ -178,7 +189,7 @@ async def test_the_live_model_is_not_dropped(sinks: Sinks) -> None:
     assert (await drop(sinks, NEW)).points == 4
     assert (await drop(sinks, "a" * 16)).vectors == 1
     with sinks.qdrant() as client:
-        assert collections(client) == (collection_name(OLD),)
+        assert collections(client) == (collection(OLD),)
     assert [vectors.root.name for vectors in sinks.home.all_vectors()] == [OLD]
 
 
@@ -188,13 +199,13 @@ async def test_what_readers_see_is_repaired_although_the_tables_model_was_droppe
     build(sinks, new)
     await drop(sinks, NEW)
     with sinks.qdrant() as client:
-        client.delete(collection_name(OLD), [str(new.desired().products[1].id)])
+        client.delete(collection(OLD).name, [str(new.desired().products[1].id)])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "vector_lost": 4}
     assert (dict(look.remaining.counts), look.remaining.repairable) == ({"vector_lost": 4}, False)
     with sinks.qdrant() as client:
-        assert collections(client) == (collection_name(OLD),)
-        assert client.count(collection_name(OLD)).count == 5
+        assert collections(client) == (collection(OLD),)
+        assert client.count(collection(OLD).name).count == 5
 
 
 async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None:
@@ -203,8 +214,8 @@ async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None
     build(sinks, new)
     with sinks.qdrant() as client:
         point = str(new.desired().products[1].id)
-        client.delete(collection_name(OLD), [point])
-        client.set_payload(collection_name(NEW), payload={"title": "x"}, points=[point])
+        client.delete(collection(OLD).name, [point])
+        client.set_payload(collection(NEW).name, payload={"title": "x"}, points=[point])
     look = await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert look.before.counts == {"point_missing": 1, "point_payload": 1}
     assert not look.remaining
@@ -213,5 +224,5 @@ async def test_both_collections_are_looked_at_and_repaired(sinks: Sinks) -> None
     await reconcile_store(sinks, new.store, now=NOW, repair=True)
     assert not await inspect_store(sinks, new.store, now=NOW, vectors=True)
     with sinks.qdrant() as client:
-        assert (client.count(collection_name(OLD)).count, client.count(collection_name(NEW)).count) == (5, 5)
-        assert alias_target(client) == collection_name(OLD)
+        assert (client.count(collection(OLD).name).count, client.count(collection(NEW).name).count) == (5, 5)
+        assert alias_target(client) == collection(OLD)

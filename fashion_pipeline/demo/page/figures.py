@@ -1,4 +1,4 @@
-"""One store's outcomes → how many products came through each stage."""
+"""Counts, from one store's outcomes, how many products passed each stage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.stores import Store
 
 STAGES = {
-    "raw_products": "May be published",
-    "fetched_images": "Picture fetched",
-    "quality_passed": "Picture good enough",
+    "raw_products": "Publishable",
+    "fetched_images": "Image fetched",
+    "quality_passed": "Image passed the quality gate",
     "embeddings": "Vector made",
 }
 SINKS = {"postgres_products": "Row in PostgreSQL", "qdrant_points": "Point in Qdrant"}
@@ -22,13 +22,13 @@ SINKS = {"postgres_products": "Row in PostgreSQL", "qdrant_points": "Point in Qd
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """What is known of one store.
+    """The state of one store after a run.
 
     Attributes:
         rows: live rows in PostgreSQL.
         points: primary points in Qdrant, behind the alias.
-        outcomes: what stands for every product.
-        run: the store's part of ``ingest --json``; empty where no run is told of.
+        outcomes: the current outcome of every product.
+        run: the store's part of ``ingest --json``; empty without a run.
     """
 
     store: Store
@@ -39,23 +39,23 @@ class StoreState:
 
 
 def store_figures(state: StoreState) -> StoreFigures:
-    """Count, for one store, how many products came through each asset."""
-    told = [outcome for outcome in state.outcomes if not GONE & set(outcome.reasons)]
+    """Count, for one store, how many products passed each asset."""
+    present = [outcome for outcome in state.outcomes if not GONE & set(outcome.reasons)]
     seconds: Mapping[str, float] = state.run.get("seconds", {})
-    stages, left = [], len(told)
+    stages, remaining = [], len(present)
     for asset, name in STAGES.items():
-        stopped = sum(outcome.stage == asset and outcome.status is not Status.OK for outcome in told)
-        left -= stopped
-        stages.append(Stage(name, asset, left, stopped, seconds.get(asset)))
+        stopped = sum(outcome.stage == asset and outcome.status is not Status.OK for outcome in present)
+        remaining -= stopped
+        stages.append(Stage(name, asset, remaining, stopped, seconds.get(asset)))
     for (asset, name), number in zip(SINKS.items(), (state.rows, state.points), strict=True):
         stages.append(Stage(name, asset, number, None, seconds.get(asset)))
     return StoreFigures(
         store_id=state.store.id,
-        products=len(told),
-        published=sum(outcome.status is Status.OK for outcome in told),
-        refused=sum(outcome.status is Status.REJECTED for outcome in told),
-        held_up=sum(outcome.status is Status.FAILED for outcome in told),
-        left=len(state.outcomes) - len(told),
+        products=len(present),
+        published=sum(outcome.status is Status.OK for outcome in present),
+        rejected=sum(outcome.status is Status.REJECTED for outcome in present),
+        on_hold=sum(outcome.status is Status.FAILED for outcome in present),
+        gone=len(state.outcomes) - len(present),
         stages=tuple(stages),
         seconds=sum(seconds.values()) if seconds else None,
         this_run=_this_run(state.run),
@@ -76,7 +76,7 @@ def _this_run(run: Mapping[str, Any]) -> str:
         "payloads_written": "payloads written",
         "points_deleted": "points deleted",
     }
-    did = [f"{run[name]:,} {word}" for name, word in words.items() if run.get(name)]
-    if not did:
-        return "This run found nothing changed: no download, no decode, no write."
-    return f"This run: {', '.join(did)}."
+    work = [f"{run[name]:,} {word}" for name, word in words.items() if run.get(name)]
+    if not work:
+        return "Nothing changed in this run: no download, no decode, no write."
+    return f"This run: {', '.join(work)}."

@@ -1,4 +1,4 @@
-"""What the page shows: values only, ready to be read. Text in them is a stranger's until it is escaped."""
+"""The page's contents as plain values. Their text comes from shops and must be escaped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A thumbnail, or the words that stand where there is none.
+class Thumbnail:
+    """A thumbnail, or the words shown in its place.
 
     Attributes:
         uri: a ``data:`` URI made here from decoded pixels; None where nothing can be shown.
         width, height: pixels of the thumbnail.
-        alt: what a screen reader says.
+        alt: text for screen readers.
         missing: why there is no thumbnail, in two or three words.
     """
 
@@ -26,17 +26,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A product in both sinks, as Qdrant's payload tells it."""
+    """A product in both sinks, from Qdrant's payload."""
 
     title: str
     price: str
     store_id: str
-    picture: Picture
+    thumbnail: Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A product found, and the cosine of its vector with the one asked for."""
+    """A similar product, and the cosine of its vector with that of the query."""
 
     product: Published
     score: float
@@ -44,7 +44,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A product, and what Qdrant says looks like it, the nearest first."""
+    """A product, and the products that Qdrant finds most similar, nearest first."""
 
     product: Published
     neighbours: tuple[Neighbour, ...]
@@ -52,7 +52,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A product that is not published: the reasons in plain words, with the figures behind them."""
+    """A product that is not published: its reasons and the measured values."""
 
     title: str
     store_id: str
@@ -60,12 +60,12 @@ class Stopped:
     reasons: tuple[str, ...]
     detail: str
     again: datetime | None
-    picture: Picture
+    thumbnail: Thumbnail
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Products that stopped at one place; ``shown`` may be fewer than ``count``."""
+    """Products that stopped at the same stage; ``shown`` may be fewer than ``count``."""
 
     title: str
     explanation: str
@@ -78,9 +78,9 @@ class Stage:
     """One asset's figures for one store.
 
     Attributes:
-        products: how many came through it.
-        stopped: how many stopped at it; None for the sinks, at which nothing stops.
-        seconds: what it took in this run; None where it did not run.
+        products: how many passed it.
+        stopped: how many stopped at it; None for the sinks, where none stop.
+        seconds: its duration in this run; None where it did not run.
     """
 
     name: str
@@ -95,16 +95,16 @@ class StoreFigures:
     """One store from its shop to both sinks.
 
     Attributes:
-        products: what the shop offers; those it trashed or deleted are ``left``.
-        this_run: a sentence of what this run did; ``""`` where nothing is known of a run.
+        products: products in the shop; trashed and deleted ones are ``gone``.
+        this_run: a sentence about the work of this run; ``""`` if there was none.
     """
 
     store_id: str
     products: int
     published: int
-    refused: int
-    held_up: int
-    left: int
+    rejected: int
+    on_hold: int
+    gone: int
     stages: tuple[Stage, ...]
     seconds: float | None
     this_run: str
@@ -115,9 +115,9 @@ class PageView:
     """The whole page.
 
     Attributes:
-        untrained: the vectors are those of ``tiny``, which never saw a garment.
-        vectors: the fingerprint of the model that readers get; None before the first point.
-        hero: a few published pictures for the head of the page.
+        untrained: the vectors come from ``tiny``, an untrained model.
+        vectors: the fingerprint of the live model; None before the first point.
+        hero: a few published images for the head of the page.
     """
 
     made_at: datetime
@@ -128,11 +128,11 @@ class PageView:
     stores: tuple[StoreFigures, ...]
     products: int
     published: int
-    refused: int
-    held_up: int
-    left: int
+    rejected: int
+    on_hold: int
+    gone: int
     seconds: float | None
-    hero: tuple[Picture, ...]
+    hero: tuple[Thumbnail, ...]
     accepted: tuple[Published, ...]
     groups: tuple[Group, ...]
     queries: tuple[Query, ...]

@@ -1,8 +1,7 @@
-"""The page's view → one HTML file that fetches nothing: no script, no font, no address of another host.
+"""Writes the page's view as one HTML file that fetches nothing: no script, font or URL of another host.
 
-Everything that came from a shop passes through the template's autoescaping. A policy in the page
-itself forbids whatever might get past it: no script at all, no style but the one named by its
-digest, no picture but those in the page.
+The template escapes everything that comes from a shop. A policy in the page blocks what might get
+past that: every script, every style but the one with the given digest, every image from elsewhere.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def write_page(
     model: str,
     made_at: datetime,
 ) -> int:
-    """Write the page of some stores, whole or not at all, and return its size in bytes."""
+    """Write the page of some stores atomically, and return its size in bytes."""
     html = render_page(gather_page(states, client=client, blobs=blobs, model=model, made_at=made_at))
     data = html.encode("utf-8")
     put(UPath(path), data)
@@ -66,7 +65,7 @@ def render_page(view: PageView) -> str:
 
 
 def content_security_policy(css: str) -> str:
-    """Return the policy that allows the style element with this text, pictures in the page, and nothing else."""
+    """Return the policy that allows the style element with this text, images in the page, and nothing else."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 

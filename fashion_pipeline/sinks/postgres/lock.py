@@ -76,8 +76,8 @@ class StoreLock:
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) != "55P03":
                 raise
-            msg = f"store {self.store_id}: another run is working on it; waited {self.timeout_s:g} s; try again later"
-            raise LockTimeout(msg) from None
+            msg = f"another run is working on it; waited {self.timeout_s:g} s"
+            raise LockTimeout(msg, store_id=self.store_id, advice="try again later") from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from fashion_pipeline.local.qdrant import is_local
 from fashion_pipeline.sinks.desired import hash_of
 from fashion_pipeline.sinks.plan import AppliedPoint, PointId
-from fashion_pipeline.sinks.qdrant.client import is_local
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

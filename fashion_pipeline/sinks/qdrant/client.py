@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.sinks.qdrant.collections import use_alias
 from fashion_pipeline.storage.home import Home
 
 if TYPE_CHECKING:
@@ -19,23 +20,24 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = (1, 16)
 
-
 _TIMEOUT_S = 60
 
 
 @contextlib.contextmanager
 def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
-    """Open the Qdrant that the settings name, or the local one under the home; use it briefly.
+    """Open the Qdrant that the settings name, or the local one under the home; keep it briefly.
 
     Raises:
-        VectorStoreUnavailable: it does not answer. Also for what happens inside.
-        VectorStoreError: it refuses the key, or a request.
+        VectorStoreUnavailable: it does not answer, now or while the client is open.
+        VectorStoreError: it refuses the key or a request.
         CollectionMismatch: the server is older than 1.16.
-        SettingsError: its URL is none.
-        LockTimeout: another process keeps the local one.
+        SettingsError: its URL is not one.
+        LockTimeout: another process holds the local one.
     """
-    if settings.qdrant_url is None:
+    url = settings.qdrant_server
+    if url is None:
         with _written(home), local_qdrant(home) as client:
+            use_alias(client, settings.qdrant_collection)
             yield client
         return
     from qdrant_client import QdrantClient
@@ -43,14 +45,15 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
     # It warns of a key over plain http, which is usual inside one's own network.
     warnings.filterwarnings("ignore", message="Api key is used with an insecure", category=UserWarning)
     key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-    with _explained(settings.qdrant_url):
+    with _explained(url):
         try:
-            client = QdrantClient(url=settings.qdrant_url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+            client = QdrantClient(url=url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
         except ValueError as error:
-            msg = f"FASHION_QDRANT_URL={settings.qdrant_url!r} is not a URL; it must look like http://host:6333"
+            msg = f"FASHION_QDRANT_URL={url!r} is not a URL; it must look like http://host:6333"
             raise SettingsError(msg) from error
+        use_alias(client, settings.qdrant_collection)
         try:
-            _check_version(client.info().version, settings.qdrant_url)
+            _check_version(client.info().version, url)
             yield client
         finally:
             client.close()
@@ -58,12 +61,12 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
 
 @contextlib.contextmanager
 def _written(home: Home) -> Iterator[None]:
-    """Turn SQLite's errors, which local mode lets through, into a sentence."""
+    """Translate SQLite's errors, which local mode lets through."""
     try:
         yield
     except sqlite3.Error as error:
         msg = (
-            f"the local Qdrant under {home.local('qdrant')} cannot be written ({error}): see that its disk has room and "
+            f"the local Qdrant under {home.local('qdrant')} cannot be written ({error}): check that its disk has room and "
             "that this user may write there; the next run repairs what is missing"
         )
         raise VectorStoreError(msg) from error
@@ -78,7 +81,7 @@ def _check_version(version: str, url: str) -> None:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Turn the client's errors into sentences that hold no key."""
+    """Translate the client's errors into messages without the key."""
     from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
     try:
@@ -96,8 +99,3 @@ def _explained(url: str) -> Iterator[None]:
         said = str(error.source if isinstance(error, ResponseHandlingException) else error)
         msg = f"Qdrant at {url} does not answer ({said}): see that it runs and that FASHION_QDRANT_URL names it"
         raise VectorStoreUnavailable(msg) from error
-
-
-def is_local(client: QdrantClient) -> bool:
-    """Whether a client is Qdrant's local mode."""
-    return client.init_options["path"] is not None or client.init_options["location"] == ":memory:"

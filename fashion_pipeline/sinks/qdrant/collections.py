@@ -1,49 +1,80 @@
-"""Qdrant itself: opening it, a collection for each model, and the alias that readers use."""
+"""One Qdrant collection for each model, and the alias that names the live one."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from fashion_pipeline.errors import CollectionMismatch
-from fashion_pipeline.local.qdrant import relax_sqlite_sync
+from fashion_pipeline.local.qdrant import is_local, relax_sqlite_sync
 from fashion_pipeline.records import VECTOR_SIZE
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
     from qdrant_client import models as qm
-from fashion_pipeline.sinks.qdrant.client import is_local
 
 log = logging.getLogger(__name__)
 
-
 ALIAS = "products"
+"""The alias, and the prefix of the collections, where ``FASHION_QDRANT_COLLECTION`` sets no other."""
+
+_ALIASES: WeakKeyDictionary[QdrantClient, str] = WeakKeyDictionary()
+"""The configured alias of each open client, so that whoever is given a client needs no settings."""
 
 
-PREFIX = "products__"
+def use_alias(client: QdrantClient, alias: str) -> None:
+    """Make an alias the one that all functions use with this client."""
+    _ALIASES[client] = alias
+
+
+def alias_name(client: QdrantClient) -> str:
+    """Return the alias that search uses; the names of our collections begin with it."""
+    return _ALIASES.get(client, ALIAS)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ModelCollection:
+    """A model's collection, for instance ``products__0123456789abcdef``."""
+
+    name: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, alias: str, fingerprint: str) -> ModelCollection:
+        """Return the collection of a model, whether it exists or not."""
+        return cls(f"{alias}__{fingerprint}", fingerprint)
+
+    @classmethod
+    def named(cls, alias: str, name: str) -> ModelCollection:
+        """Return the collection of a name; a foreign one's name stands for its fingerprint."""
+        return cls(name, name.removeprefix(f"{alias}__"))
 
 
 def health(client: QdrantClient) -> dict[str, Any]:
     """Return the version, where the alias points, and the exact number of points of each collection of ours."""
     return {
         "version": client.info().version,
-        "alias": alias_target(client),
-        "collections": {name: client.count(name, exact=True).count for name in collections(client)},
+        "alias": None if (live := alias_target(client)) is None else live.name,
+        "collections": {each.name: client.count(each.name, exact=True).count for each in collections(client)},
     }
 
 
-def collection_name(fingerprint: str) -> str:
-    """Return the name of a model's collection."""
-    return f"{PREFIX}{fingerprint}"
+def collection_of(client: QdrantClient, fingerprint: str) -> ModelCollection:
+    """Return the collection of a model, whether it exists or not."""
+    return ModelCollection.of(alias_name(client), fingerprint)
 
 
-def collections(client: QdrantClient) -> tuple[str, ...]:
-    """Return the names of our collections, one for each model."""
-    return tuple(sorted(item.name for item in client.get_collections().collections if item.name.startswith(PREFIX)))
+def collections(client: QdrantClient) -> tuple[ModelCollection, ...]:
+    """Return our collections, one for each model, by name."""
+    alias = alias_name(client)
+    names = (item.name for item in client.get_collections().collections)
+    return tuple(sorted(ModelCollection.named(alias, name) for name in names if name.startswith(f"{alias}__")))
 
 
-def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -> str:
-    """Make a model's collection with its payload indexes where it is missing, and return its name.
+def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -> ModelCollection:
+    """Make a model's collection with its payload indexes where it is missing, and return it.
 
     Raises:
         CollectionMismatch: it has another shape, or this Qdrant is another home's.
@@ -51,7 +82,8 @@ def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -
     from qdrant_client import models as qm
 
     check_owner(client, home_id)  # of every model: the alias is one for all
-    name = collection_name(fingerprint)
+    collection = collection_of(client, fingerprint)
+    name = collection.name
     if not client.collection_exists(name):
         client.create_collection(
             name,
@@ -78,21 +110,21 @@ def ensure_collection(client: QdrantClient, fingerprint: str, *, home_id: str) -
         for field, schema in _indexes().items():
             if field not in info.payload_schema:
                 client.create_payload_index(name, field, field_schema=schema, wait=True)
-    return name
+    return collection
 
 
 def check_owner(client: QdrantClient, home_id: str) -> None:
-    """See that no collection of ours belongs to another home, before anything is concluded from what they hold.
+    """Check that no collection of ours belongs to another home, before its points are compared or removed.
 
     Raises:
         CollectionMismatch: one does.
     """
-    for name in collections(client):
-        _owner(name, client.get_collection(name), home_id)
+    for each in collections(client):
+        _owner(each.name, client.get_collection(each.name), home_id)
 
 
 def _owner(name: str, info: qm.CollectionInfo, home_id: str) -> str | None:
-    """Return the id of the home that a collection belongs to, which is this one; None for nobody's."""
+    """Return the id of this home if the collection belongs to it; None if it belongs to none yet."""
     owner = (info.config.metadata or {}).get("home_id")
     if owner not in {None, home_id}:
         msg = (
@@ -118,29 +150,34 @@ def _indexes() -> dict[str, qm.PayloadSchemaType | qm.KeywordIndexParams]:
     }
 
 
-def alias_target(client: QdrantClient) -> str | None:
-    """Return the collection that readers get by the name ``products``."""
+def alias_target(client: QdrantClient) -> ModelCollection | None:
+    """Return the live collection: the one that the alias names."""
+    name = alias_name(client)
     for alias in client.get_aliases().aliases:
-        if alias.alias_name == ALIAS:
-            return alias.collection_name
+        if alias.alias_name == name:
+            return ModelCollection.named(name, alias.collection_name)
     return None
 
 
-def move_alias(client: QdrantClient, collection: str) -> None:
-    """Let readers see a collection instead of the one they saw, in one step.
+def move_alias(client: QdrantClient, collection: ModelCollection) -> None:
+    """Make a collection the live one, in one step.
 
     Raises:
         CollectionMismatch: a collection has taken the alias' name.
     """
     from qdrant_client import models as qm
 
+    name = alias_name(client)
     target = alias_target(client)
-    if target is None and any(item.name == ALIAS for item in client.get_collections().collections):
-        msg = f"Qdrant has a collection named {ALIAS}, which this pipeline needs as an alias: rename or delete it"
+    if target is None and any(item.name == name for item in client.get_collections().collections):
+        msg = (
+            f"Qdrant has a collection named {name}, which this pipeline needs as an alias: rename or delete it, "
+            "or set FASHION_QDRANT_COLLECTION to another name"
+        )
         raise CollectionMismatch(msg)
     steps: list[Any] = []
     if target is not None:
-        steps.append(qm.DeleteAliasOperation(delete_alias=qm.DeleteAlias(alias_name=ALIAS)))
-    steps.append(qm.CreateAliasOperation(create_alias=qm.CreateAlias(collection_name=collection, alias_name=ALIAS)))
+        steps.append(qm.DeleteAliasOperation(delete_alias=qm.DeleteAlias(alias_name=name)))
+    steps.append(qm.CreateAliasOperation(create_alias=qm.CreateAlias(collection_name=collection.name, alias_name=name)))
     client.update_collection_aliases(change_aliases_operations=steps)
-    log.info("Qdrant: %s now stands for %s", ALIAS, collection)
+    log.info("Qdrant: the alias %s now names %s", name, collection.name)

@@ -26,7 +26,7 @@ from fashion_pipeline.sinks.qdrant.applied import (
     scroll,
     wire_id,
 )
-from fashion_pipeline.sinks.qdrant.collections import PREFIX, collections
+from fashion_pipeline.sinks.qdrant.collections import ModelCollection, collections
 from fashion_pipeline.storage.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def apply_points(
 def refresh_points(
     client: QdrantClient,
     *,
-    collection: str,
+    collection: ModelCollection,
     store_id: str,
     desired: Sequence[DesiredPoint],
     live: Collection[UUID],
@@ -122,15 +122,16 @@ def refresh_points(
         full: compare the whole payload of every point, whatever the digest is.
     """
     places = vectors.find([point.sha256 for point in desired])
-    digest = live_model_digest(desired, collection=collection, live=live, places=places)
-    holder, known = anchor(client, collection, store_id)
+    name = collection.name
+    digest = live_model_digest(desired, collection=name, live=live, places=places)
+    holder, known = anchor(client, name, store_id)
     if not full and (known == digest or (holder is None and not desired)):
         return PointCounts()
-    applied = read_points(client, collection, store_id, whole=full)
-    points = points_for_live_model(desired, applied, fingerprint=collection.removeprefix(PREFIX), places=places)
+    applied = read_points(client, name, store_id, whole=full)
+    points = points_for_live_model(desired, applied, fingerprint=collection.fingerprint, places=places)
     plan = plan_points(points, applied, live=live)
-    carry_out(client, plan, collection=collection, store_id=store_id, vectors=vectors)
-    set_digest(client, collection, store_id, digest)
+    carry_out(client, plan, collection=name, store_id=store_id, vectors=vectors)
+    set_digest(client, name, store_id, digest)
     return PointCounts(len(plan.writes), len(plan.payloads), len(plan.deletes))
 
 
@@ -165,7 +166,7 @@ def apply_product(
 
 def has_points(client: QdrantClient, product: UUID) -> bool:
     """Whether any of our collections has a product's primary point."""
-    return any(client.retrieve(name, ids=[str(product)], with_payload=False) for name in collections(client))
+    return any(client.retrieve(each.name, ids=[str(product)], with_payload=False) for each in collections(client))
 
 
 def purge_points(
@@ -177,7 +178,7 @@ def purge_points(
         ids: further points of the product, whatever their payloads hold.
     """
     purged = 0
-    for name in collections(client):
+    for name in (each.name for each in collections(client)):
         if product is None:
             found = tuple(point_id for point_id, _ in scroll(client, name, store_id, ["store_id"]))
         else:
@@ -200,7 +201,7 @@ def purge_points(
 
 def store_points(client: QdrantClient, store_id: str, collection: str | None = None) -> int:
     """Count a store's points in one collection, or in all of ours."""
-    names = collections(client) if collection is None else (collection,)
+    names = [each.name for each in collections(client)] if collection is None else [collection]
     return sum(client.count(name, count_filter=of_store(store_id), exact=True).count for name in names)
 
 
@@ -231,8 +232,8 @@ def primary_counts(client: QdrantClient, collection: str, store_ids: Iterable[st
 def first_seen(client: QdrantClient, store_id: str) -> dict[str, datetime]:
     """Return when each product of a store was first seen, by external id, from the payloads of its points."""
     seen: dict[str, datetime] = {}
-    for name in collections(client):
-        for _, payload in scroll(client, name, store_id, ["external_id", "created_at"]):
+    for collection in collections(client):
+        for _, payload in scroll(client, collection.name, store_id, ["external_id", "created_at"]):
             with contextlib.suppress(KeyError, ValueError, TypeError):
                 external_id, when = str(payload["external_id"]), datetime.fromisoformat(payload["created_at"])
                 seen[external_id] = min(when, seen.get(external_id, when))

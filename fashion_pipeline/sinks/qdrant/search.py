@@ -1,4 +1,4 @@
-"""Search for similar images, through the alias ``products``."""
+"""Search for similar images, through the alias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fashion_pipeline.errors import CollectionMismatch, NoSuchPoint, VectorStoreError
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, PREFIX, alias_target, collection_name
+from fashion_pipeline.sinks.qdrant.collections import ModelCollection, alias_name, alias_target
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -37,9 +37,9 @@ def search(
         CollectionMismatch: another model is live, and vectors of two models cannot be compared.
     """
     live = _live_collection(client)
-    if live != collection_name(fingerprint):
+    if live.fingerprint != fingerprint:
         msg = (
-            f"search uses the vectors of model {live.removeprefix(PREFIX)}, and FASHION_MODEL names "
+            f"search uses the vectors of model {live.fingerprint}, and FASHION_MODEL names "
             f"{fingerprint}: set FASHION_MODEL to the live model, which fashion-pipeline model status shows"
         )
         raise CollectionMismatch(msg)
@@ -55,7 +55,7 @@ def more_like(
         NoSuchPoint: there is none.
     """
     _live_collection(client)
-    found = client.retrieve(ALIAS, ids=[str(point_id)], with_payload=["product_id"])
+    found = client.retrieve(alias_name(client), ids=[str(point_id)], with_payload=["product_id"])
     if not found:
         msg = f"Qdrant has no point {point_id}: its product is not published, or not ingested yet"
         raise NoSuchPoint(msg)
@@ -72,7 +72,7 @@ def _query(
         return None if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
 
     groups = client.query_points_groups(
-        ALIAS,
+        alias_name(client),
         group_by="product_id",
         query=query,
         query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", exclude)),
@@ -84,7 +84,7 @@ def _query(
     return tuple(Match(UUID(str(hit.id)), hit.score, hit.payload or {}) for hit in hits)
 
 
-def _live_collection(client: QdrantClient) -> str:
+def _live_collection(client: QdrantClient) -> ModelCollection:
     if (live := alias_target(client)) is None:
         msg = "Qdrant has nothing to search yet: run fashion-pipeline ingest STORE first"
         raise VectorStoreError(msg)

@@ -18,7 +18,8 @@ from fashion_pipeline.demo.page.view import PageView
 from fashion_pipeline.demo.page.write import MAX_BYTES, write_page
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.outcomes import Reason, Status
-from fashion_pipeline.sinks.desired import FINAL_STAGE, ProductOutcome, product_id
+from fashion_pipeline.sinks.desired import ProductOutcome, product_id
+from fashion_pipeline.sinks.image_progress import FINAL_STAGE
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection, move_alias
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.home import Home
@@ -47,7 +48,7 @@ def blobs(home: Home) -> Blobs:
 
 
 def outcome(external_id: str, *reasons: Reason, store_id: str = "atelier-nord", **changes: Any) -> ProductOutcome:
-    """Return what became of a product; with a reason it was refused by the quality gate."""
+    """Return a product's outcome; with a reason, the quality gate rejected it."""
     return replace(
         ProductOutcome(
             store_id=store_id,
@@ -65,7 +66,7 @@ def outcome(external_id: str, *reasons: Reason, store_id: str = "atelier-nord", 
 
 
 def publish(client: QdrantClient, blobs: Blobs, outcomes: list[ProductOutcome]) -> None:
-    """Give products a point each, with a picture of their own."""
+    """Give products a point each, with an image of its own."""
     from qdrant_client import models as qm
 
     collection = ensure_collection(client, FINGERPRINT, home_id="h")
@@ -76,7 +77,7 @@ def publish(client: QdrantClient, blobs: Blobs, outcomes: list[ProductOutcome]) 
             "title": one.title, "price": 1234.5, "currency": "EUR", "image_sha256": sha256, "is_primary": True,
         }  # fmt: skip
         point = qm.PointStruct(id=str(one.product_id), vector=vector_of(sha256).tolist(), payload=payload)
-        client.upsert(collection, points=[point], wait=True)
+        client.upsert(collection.name, points=[point], wait=True)
     move_alias(client, collection)
 
 
@@ -91,11 +92,11 @@ def gathered(states: list[StoreState], client: QdrantClient, blobs: Blobs) -> Pa
     return gather_page(states, client=client, blobs=blobs, model="tiny", made_at=WHEN)
 
 
-def test_every_refused_product_is_told_with_its_reasons(client: QdrantClient, blobs: Blobs, tmp_path: Path) -> None:
-    """Title, each reason in plain words, the figures behind it, and the picture or why there is none."""
+def test_every_rejected_product_is_shown_with_its_reasons(client: QdrantClient, blobs: Blobs, tmp_path: Path) -> None:
+    """Title, each reason in plain words, the measured values, and the image or why there is none."""
     small = blobs.put(encode(checks(300, 300)))
     cut_off = blobs.put(HALF_A_DRESS)
-    refused = [
+    rejected = [
         outcome("1", Reason.TOO_SMALL, Reason.TOO_BLURRY, detail="shorter side 300 px", image_sha256=small),
         outcome("2", Reason.TRUNCATED, detail="this JPEG ends before its end", image_sha256=cut_off),
         outcome("3", Reason.GONE, stage="fetched_images", next_retry_at=WHEN),
@@ -106,36 +107,34 @@ def test_every_refused_product_is_told_with_its_reasons(client: QdrantClient, bl
         outcome("8", Reason.TLS_ERROR, stage="fetched_images", status=Status.FAILED),
     ]
     path = tmp_path / "demo.html"
-    size = write_page(path, [state(refused)], client=client, blobs=blobs, model="tiny", made_at=WHEN)
+    size = write_page(path, [state(rejected)], client=client, blobs=blobs, model="tiny", made_at=WHEN)
     assert size == path.stat().st_size <= MAX_BYTES
     markup = parse(path.read_text("utf-8"))
-    for one in refused:
+    for one in rejected:
         assert one.title in markup.texts
         assert all(f"{sentence(reason.text)}." in markup.texts for reason in one.reasons)
         assert not one.detail or sentence(one.detail) in markup.texts
-    assert [image["alt"] for image in markup.all("img")] == ["The picture that came: 300 by 300 pixels, JPEG"]
-    for words in ("file cut off", "nothing came", "not fetched", "no picture", "not a picture", "bytes not kept"):
+    assert [image["alt"] for image in markup.all("img")] == ["Downloaded image: 300 by 300 pixels, JPEG"]
+    for words in ("file truncated", "nothing received", "not fetched", "no image", "not an image", "bytes not kept"):
         assert words in markup.texts
 
 
-def test_what_the_shop_removed_is_told_and_not_counted_as_refused(client: QdrantClient, blobs: Blobs) -> None:
+def test_products_gone_from_the_shop_are_shown_and_not_counted_as_rejected(client: QdrantClient, blobs: Blobs) -> None:
     """A trashed product has a group of its own, outside the sums."""
     view = gathered([state([outcome("1", Reason.TRASHED, stage="raw_products")])], client, blobs)
-    assert (view.products, view.refused, view.left) == (0, 0, 1)
+    assert (view.products, view.rejected, view.gone) == (0, 0, 1)
     assert [group.title for group in view.groups] == ["No longer in the shop"]
 
 
 def test_what_waits_for_consent_has_its_own_group(client: QdrantClient, blobs: Blobs) -> None:
-    """A removal that was held back is told apart from a refusal."""
+    """A removal that was held back is shown apart from a rejection."""
     held_back = outcome("1", Reason.AWAITING_CONSENT, stage=FINAL_STAGE, title="")
     view = gathered([state([held_back])], client, blobs)
-    assert [(group.title, group.shown[0].title) for group in view.groups] == [
-        ("Kept until a person agrees", "Untitled")
-    ]
+    assert [(group.title, group.shown[0].title) for group in view.groups] == [("Waiting for consent", "Untitled")]
 
 
 def test_published_products_come_from_qdrant_with_their_neighbours(client: QdrantClient, blobs: Blobs) -> None:
-    """Price and title are the payload's; neighbours come nearest first, the product itself left out."""
+    """Price and title are the payload's; neighbours come nearest first, without the product itself."""
     north = [outcome(str(number)) for number in range(4)]
     south = [outcome(str(number), store_id="maison-sud") for number in range(3)]
     publish(client, blobs, north + south)
@@ -143,13 +142,13 @@ def test_published_products_come_from_qdrant_with_their_neighbours(client: Qdran
     assert {one.store_id for one in view.accepted} == {"atelier-nord", "maison-sud"}
     assert len(view.accepted) == 7
     assert {one.price for one in view.accepted} == {"1,234.50 EUR"}
-    assert all(one.picture.uri for one in view.accepted)
+    assert all(one.thumbnail.uri for one in view.accepted)
     assert len(view.queries) == gather.QUERIES
     for query in view.queries:
         scores = [near.score for near in query.neighbours]
         assert len(scores) == gather.NEIGHBOURS
         assert scores == sorted(scores, reverse=True)
-        assert query.product.picture not in [near.product.picture for near in query.neighbours]
+        assert query.product.thumbnail not in [near.product.thumbnail for near in query.neighbours]
     assert view.vectors == FINGERPRINT
 
 
@@ -170,16 +169,16 @@ def test_more_than_can_be_shown_is_counted(client: QdrantClient, blobs: Blobs) -
         (1, 1),
         (gather.STOPPED + 50, gather.STOPPED - 1),
     ]
-    assert view.refused == gather.STOPPED + 51
+    assert view.rejected == gather.STOPPED + 51
 
 
-def test_pictures_of_refused_products_are_limited(client: QdrantClient, blobs: Blobs) -> None:
-    """Past the limit a refused product is told without its picture, and says so."""
+def test_thumbnails_of_rejected_products_are_limited(client: QdrantClient, blobs: Blobs) -> None:
+    """Past the limit a rejected product is shown without its image, and says so."""
     sha256 = blobs.put(encode(checks(300, 300)))
-    count = gather.STOPPED_PICTURES + 1
-    refused = [outcome(str(number), Reason.TOO_SMALL, image_sha256=sha256) for number in range(count)]
-    shown = gathered([state(refused)], client, blobs).groups[0].shown
-    assert [one.picture.missing for one in shown] == [*[""] * gather.STOPPED_PICTURES, "picture left out"]
+    count = gather.STOPPED_THUMBNAILS + 1
+    rejected = [outcome(str(number), Reason.TOO_SMALL, image_sha256=sha256) for number in range(count)]
+    shown = gathered([state(rejected)], client, blobs).groups[0].shown
+    assert [one.thumbnail.missing for one in shown] == [*[""] * gather.STOPPED_THUMBNAILS, "image omitted"]
 
 
 def test_the_stages_add_up() -> None:
@@ -206,14 +205,14 @@ def test_the_stages_add_up() -> None:
         (1, None, None),
         (1, None, None),
     ]
-    assert (figures.products, figures.published, figures.refused, figures.held_up, figures.left) == (4, 1, 2, 1, 1)
+    assert (figures.products, figures.published, figures.rejected, figures.on_hold, figures.gone) == (4, 1, 2, 1, 1)
     assert figures.this_run == "This run: 2 downloaded."
 
 
 def test_a_run_that_found_nothing_says_so() -> None:
     """A second run's page tells that nothing had to be done."""
     idle = store_figures(state([outcome("1")], fetched=0, decoded=0, seconds={})).this_run
-    assert idle == "This run found nothing changed: no download, no decode, no write."
+    assert idle == "Nothing changed in this run: no download, no decode, no write."
     assert not store_figures(state([outcome("1")])).this_run
 
 
@@ -226,7 +225,7 @@ def test_a_run_that_found_nothing_says_so() -> None:
     ],
 )
 def test_scarce_room_is_shared(wanted: dict[str, int], room: int, shares: dict[str, int]) -> None:
-    """Small wishes are met whole, large ones share what is left, and no room is given twice."""
+    """Small wishes are met whole, large ones share the rest, and no room is given twice."""
     assert share_out(wanted, room) == shares
 
 
@@ -247,7 +246,7 @@ def test_a_text_is_one_short_line(text: str, line: str) -> None:
 
 
 def test_an_address_keeps_its_first_letter() -> None:
-    """A sentence begins with a capital; a URL at its beginning is left as it is."""
+    """A sentence begins with a capital; a URL at its beginning stays as it is."""
     assert sentence("shorter side 300 px") == "Shorter side 300 px"
     assert sentence("http://cdn.example/a.jpg answered 404") == "http://cdn.example/a.jpg answered 404"
     assert not sentence("")

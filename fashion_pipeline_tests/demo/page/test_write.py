@@ -15,12 +15,12 @@ from fashion_pipeline.demo.page.view import (
     Group,
     Neighbour,
     PageView,
-    Picture,
     Published,
     Query,
     Stage,
     Stopped,
     StoreFigures,
+    Thumbnail,
 )
 from fashion_pipeline.demo.page.write import MAX_BYTES, counted, render_page
 from fashion_pipeline.outcomes import Reason
@@ -28,15 +28,15 @@ from fashion_pipeline_tests.demo.page.markup import Markup, parse
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)> \u202e\N{DRESS} جاكيت &amp; {{ 7 * 7 }}'
 WHEN = datetime(2026, 11, 21, 12, tzinfo=UTC)
-THUMBNAIL = Picture(uri="data:image/webp;base64,UklGRg==", width=4, height=5, alt="Picture of a coat")
+THUMBNAIL = Thumbnail(uri="data:image/webp;base64,UklGRg==", width=4, height=5, alt="Image of a coat")
 
 
-def product(title: str = "Black coat", picture: Picture = THUMBNAIL) -> Published:
-    return Published(title, "19.90 EUR", "atelier-nord", replace(picture, alt=f"Picture of {title}"))
+def product(title: str = "Black coat", thumbnail: Thumbnail = THUMBNAIL) -> Published:
+    return Published(title, "19.90 EUR", "atelier-nord", replace(thumbnail, alt=f"Image of {title}"))
 
 
 def stopped(title: str = "Blurred coat", detail: str = "Sharpness 30, at least 100 is needed") -> Stopped:
-    return Stopped(title, "atelier-nord", "7", ("The picture is not sharp enough",), detail, WHEN, THUMBNAIL)
+    return Stopped(title, "atelier-nord", "7", ("The image is not sharp enough",), detail, WHEN, THUMBNAIL)
 
 
 def store(store_id: str = "atelier-nord") -> StoreFigures:
@@ -55,9 +55,9 @@ def page(**changes: object) -> PageView:
         stores=(store(),),
         products=12,
         published=10,
-        refused=2,
-        held_up=1,
-        left=1,
+        rejected=2,
+        on_hold=1,
+        gone=1,
         seconds=1.5,
         hero=(THUMBNAIL,),
         accepted=(product(),),
@@ -75,7 +75,7 @@ def hostile() -> Markup:
             page(
                 model=HOSTILE,
                 accepted=(product(HOSTILE),),
-                groups=(Group("Refused", "Measured.", 1, (stopped(HOSTILE, HOSTILE),)),),
+                groups=(Group("Rejected", "Measured.", 1, (stopped(HOSTILE, HOSTILE),)),),
                 queries=(Query(product(HOSTILE), (Neighbour(product(HOSTILE), 0.5),)),),
             )
         )
@@ -89,7 +89,7 @@ def test_a_title_is_text_and_nothing_else(hostile: Markup) -> None:
     assert all(image["src"].startswith("data:image/webp;base64,") for image in hostile.all("img"))
     shown = " ".join(HOSTILE.split())
     assert sum(shown in text for text in hostile.texts) >= 5
-    assert f"Picture of {HOSTILE}" in [image["alt"] for image in hostile.all("img")]
+    assert f"Image of {HOSTILE}" in [image["alt"] for image in hostile.all("img")]
 
 
 def test_a_title_brings_its_own_direction(hostile: Markup) -> None:
@@ -116,7 +116,7 @@ def test_the_page_fetches_nothing() -> None:
 
 
 def test_the_policy_names_the_style_that_is_there() -> None:
-    """The page's own policy allows its one style element by digest, data: pictures, and nothing else."""
+    """The page's own policy allows its one style element by digest, data: images, and nothing else."""
     html = render_page(page())
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None
@@ -135,7 +135,7 @@ def test_headings_step_down_one_at_a_time() -> None:
 
 
 def test_the_page_can_be_walked_without_seeing_it() -> None:
-    """Landmarks, a skip link that lands, names for every section, alternatives for every picture, scoped headers."""
+    """Landmarks, a skip link that lands, names for every section, alternatives for every image, scoped headers."""
     markup = parse(render_page(page()))
     ids = [attributes["id"] for _, attributes in markup.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -159,7 +159,7 @@ def test_a_page_of_nothing_says_so() -> None:
     texts = parse(
         render_page(
             page(
-                store_count=0, stores=(), products=0, published=0, refused=0, held_up=0, left=0, seconds=None,
+                store_count=0, stores=(), products=0, published=0, rejected=0, on_hold=0, gone=0, seconds=None,
                 vectors=None, hero=(), accepted=(), groups=(), queries=(),
             )
         )
@@ -172,12 +172,12 @@ def test_a_page_of_nothing_says_so() -> None:
 def test_the_largest_page_is_small_enough_to_send() -> None:
     """The limits of what is gathered keep the page under its size with the longest texts and largest thumbnails."""
     title = '"' * gather.TITLE_CHARACTERS
-    large, small = (worst_picture(size) for size in (gather.LARGE, gather.SMALL))
+    large, small = (worst_thumbnail(size) for size in (gather.LARGE, gather.SMALL))
     reasons = tuple(reason.text for reason in sorted(Reason, key=lambda reason: len(reason.text)))[-6:]
-    refused = [
+    rejected = [
         Stopped(
             title, "s" * 60, '"' * 40, reasons, '"' * gather.DETAIL_CHARACTERS, WHEN,
-            replace(small, alt=title) if number < gather.STOPPED_PICTURES else Picture(missing="picture left out"),
+            replace(small, alt=title) if number < gather.STOPPED_THUMBNAILS else Thumbnail(missing="image omitted"),
         )
         for number in range(gather.STOPPED)
     ]  # fmt: skip
@@ -187,16 +187,16 @@ def test_the_largest_page_is_small_enough_to_send() -> None:
             stores=tuple(store("s" * 60) for _ in range(gather.STORES)),
             hero=(small,) * gather.HERO,
             accepted=(product(title, large),) * gather.ACCEPTED,
-            groups=(Group("Refused", "Measured.", 10**6, tuple(refused)),),
+            groups=(Group("Rejected", "Measured.", 10**6, tuple(rejected)),),
             queries=(Query(product(title, small), (near,) * gather.NEIGHBOURS),) * gather.QUERIES,
         )
     )
     assert len(html.encode()) <= MAX_BYTES
 
 
-def worst_picture(size: Size) -> Picture:
+def worst_thumbnail(size: Size) -> Thumbnail:
     """Return a thumbnail of the most bytes allowed."""
-    return Picture("data:image/webp;base64," + base64.b64encode(bytes(size.max_bytes)).decode(), 999, 999, "", "")
+    return Thumbnail("data:image/webp;base64," + base64.b64encode(bytes(size.max_bytes)).decode(), 999, 999, "", "")
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 shops"), (1, "1 shop"), (1200, "1,200 shops")])

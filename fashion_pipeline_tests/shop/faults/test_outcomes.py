@@ -81,7 +81,7 @@ ENDS = {
     "the connection is dropped": Ends(
         faults.drops,
         ShopUnavailable,
-        f"{URL}: the host did not answer (Server disconnected.); it is tried again later; check that the shop is up",
+        f"{URL}: the host did not answer (Server disconnected.); it is retried later; check that the shop is up",
         requests=4,
     ),
     "a redirect to www": Ends(
@@ -240,7 +240,7 @@ async def test_the_same_page_for_ever(atelier: Stage, caplog: pytest.LogCaptureF
         await atelier.read(sweep=True)
     assert str(error.value) == (
         "store atelier: https://shop.example/atelier answers with the same products whatever page is asked for; a "
-        "plugin or a cache drops the parameter page: exempt /wp-json/ from it"
+        "plugin or a cache drops the parameter page; exempt /wp-json/ from it"
     )
     assert atelier.table is before
     assert_no_keys([atelier], caplog)

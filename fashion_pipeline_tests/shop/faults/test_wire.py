@@ -53,8 +53,8 @@ async def test_a_dropped_connection(sweep: bool, plain: Stage, caplog: pytest.Lo
     await plain.read(sweep=True)
     plain.model.fault = faults.drops()
     assert await fails(plain, sweep=sweep) == (
-        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is tried "
-        "again later; check that the shop is up"
+        ": the host did not answer as a web server does (Server disconnected without sending a response.); it is "
+        "retried later; check that the shop is up"
     )
     assert len(plain.model.asked) == 4
     assert_no_keys([plain], caplog)
@@ -71,7 +71,7 @@ async def test_an_answer_cut_off(sweep: bool, plain: Stage, caplog: pytest.LogCa
     plain.model.fault = faults.drops(after_bytes=40)
     said = await fails(plain, sweep=sweep)
     assert re.fullmatch(
-        r" broke off after 40 bytes \(peer closed connection .*\); it is tried again later; if that lasts, ask whoever "
+        r" broke off after 40 bytes \(peer closed connection .*\); it is retried later; if that lasts, ask whoever "
         r"hosts the shop what cuts its responses off",
         said,
     )
@@ -86,7 +86,7 @@ async def test_a_shop_that_hangs(plain: Stage, caplog: pytest.LogCaptureFixture)
     await plain.read(sweep=True)
     plain.model.fault = faults.slow(600)
     assert await fails(plain, sweep=False) == (
-        " took longer than 0.05 s; it is tried again later; ask whoever hosts the shop why it is slow"
+        " took longer than 0.05 s; it is retried later; ask whoever hosts the shop why it is slow"
     )
     assert_no_keys([plain], caplog)
     plain.model.fault = faults.slow(0.001)
@@ -103,7 +103,7 @@ async def test_a_server_that_is_not_there(clock: HandClock, caplog: pytest.LogCa
     async with Web(guard=guard, clock=clock, user_agent=AGENT) as web:
         said = await fails(Stage(model, store, clock, web), sweep=True)
     assert said == (
-        ": the host did not answer (All connection attempts failed); it is tried again later; check that the shop is up"
+        ": the host did not answer (All connection attempts failed); it is retried later; check that the shop is up"
     )
 
 

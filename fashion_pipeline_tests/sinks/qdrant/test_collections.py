@@ -17,7 +17,7 @@ from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorSto
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.qdrant.client import vector_store
-from fashion_pipeline.sinks.qdrant.collections import ALIAS, ensure_collection, health, move_alias
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection, health, move_alias
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.sinks.tables import product, shop
@@ -66,9 +66,9 @@ def answering(status: int, body: object) -> Iterator[str]:
 
 def test_a_collection_is_made_once_with_its_shape(client: QdrantClient) -> None:
     """768 dimensions, cosine, the home's id; asking again changes nothing."""
-    name = ensure_collection(client, "abc", home_id="home-1")
-    assert name == ensure_collection(client, "abc", home_id="home-1") == "products__abc"
-    info = client.get_collection(name)
+    made = ensure_collection(client, "abc", home_id="home-1")
+    assert made == ensure_collection(client, "abc", home_id="home-1") == ModelCollection("products__abc", "abc")
+    info = client.get_collection(made.name)
     vectors = info.config.params.vectors
     assert (getattr(vectors, "size", None), str(getattr(vectors, "distance", None))) == (768, "Cosine")
     assert info.config.metadata == {"home_id": "home-1", "fingerprint": "abc"}
@@ -137,7 +137,7 @@ def test_a_local_collection_does_not_wait_for_the_disk_at_every_point(home: Home
             desired = made.add(product(f"{len(made.products) + 1}")).desired()
             apply_points(
                 client,
-                collection=collection,
+                collection=collection.name,
                 store_id="atelier-nord",
                 desired=desired.points,
                 digest=desired.points_digest,

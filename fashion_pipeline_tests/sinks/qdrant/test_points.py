@@ -17,7 +17,7 @@ from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.qdrant.applied import read_points
-from fashion_pipeline.sinks.qdrant.collections import ensure_collection
+from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import (
     PointCounts,
     apply_points,
@@ -57,7 +57,7 @@ def client(home: Home) -> Iterator[QdrantClient]:
 @pytest.fixture
 def collection(client: QdrantClient) -> str:
     """Return the collection of the tests' model."""
-    return ensure_collection(client, FINGERPRINT, home_id="home-1")
+    return ensure_collection(client, FINGERPRINT, home_id="home-1").name
 
 
 def put(client: QdrantClient, made: Shop, **options: Any) -> tuple[int, int, int]:
@@ -71,7 +71,7 @@ def counted(client: QdrantClient, made: Shop, **options: Any) -> PointCounts:
     desired = made.desired()
     return apply_points(
         client,
-        collection=ensure_collection(client, made.fingerprint, home_id="home-1"),
+        collection=ensure_collection(client, made.fingerprint, home_id="home-1").name,
         store_id=made.store.id,
         desired=desired.points,
         digest=desired.points_digest,
@@ -243,7 +243,7 @@ def refresh(
     """Keep the old model's collection true, and return how many points were written, rewritten and deleted."""
     counts = refresh_points(
         client,
-        collection=collection,
+        collection=ModelCollection.named(ALIAS, collection),
         store_id=STORE,
         desired=made.desired().points,
         live=options.pop("live", ()),

@@ -33,7 +33,7 @@ def client(home: Home, tmp_path: Path) -> Iterator[QdrantClient]:
             desired = made.desired()
             apply_points(
                 opened,
-                collection=collection,
+                collection=collection.name,
                 store_id=made.store.id,
                 desired=desired.points,
                 digest=desired.points_digest,

@@ -90,7 +90,7 @@ def test_a_new_collection_has_its_indexes_before_its_first_point(
     made = shop(tmp_path, BATCH + 1)
     desired = made.desired()
     with vector_store(Settings.model_validate({"qdrant_url": url, "qdrant_api_key": "key"}), home) as client:
-        name = ensure_collection(client, FINGERPRINT, home_id="home-1")
+        name = ensure_collection(client, FINGERPRINT, home_id="home-1").name
         apply_points(
             client,
             collection=name,

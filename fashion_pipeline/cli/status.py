@@ -1,0 +1,106 @@
+"""The commands ``status`` and ``outcomes``: what the sinks hold, and why the rest is not in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from fashion_pipeline.cli.report import InSinks, outcome_lines, status_lines
+from fashion_pipeline.cli.terminal import json_option, say
+from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.services import Services
+from fashion_pipeline.stores import NO_STORES
+
+if TYPE_CHECKING:
+    from fashion_pipeline.sinks.desired import ProductOutcome
+
+
+@click.command(short_help="Show each store's rows, points and rejected products.")
+@click.argument("store", required=False)
+@json_option
+def status(store: str | None, *, as_json: bool) -> None:
+    """Show what both sinks hold of each store (or only of STORE), and why other products are missing."""
+    services = Services.read()
+    listed = services.settings.store_list()
+    wanted = [listed.require(store).id] if store else list(listed)
+    with services.postgres_url():  # an embedded server starts once
+        sinks = read_sinks(services, wanted, detached=store is None)
+    if as_json:
+        click.echo(json.dumps({"stores": {store_id: stored.as_json() for store_id, stored in sinks.items()}}))
+        return
+    if not sinks:
+        say(NO_STORES)
+    for store_id, stored in sinks.items():
+        click.echo("\n".join(status_lines(store_id, stored, store=listed.get(store_id))))
+
+
+@click.command(short_help="Explain the outcome of STORE's products, or of one.")
+@click.argument("store")
+@click.argument("product", required=False)
+def outcomes(store: str, product: str | None) -> None:
+    """Explain the outcome of all of STORE's products, or of one PRODUCT (its id in the shop)."""
+    services = Services.read()
+    listed = services.settings.store_list()
+    with services.postgres_url():  # an embedded server starts once
+        found, purged = asyncio.run(_read_outcomes(services, store, product))
+    if not found:
+        what = f"product {product!r} of {store}" if product else f"store {store}"
+        if purged:
+            msg = (
+                f"nothing is known of {what}: the store was purged; "
+                f"to let it return, run fashion-pipeline purge {store} --undo"
+            )
+            raise SettingsError(msg)
+        listed.require(store)  # a store that is no longer listed is explained as long as its outcomes are known
+        how = f"{store} --sweep first, and use the product's id in the shop" if product else f"{store} first"
+        msg = f"nothing is known of {what}: run fashion-pipeline ingest {how}"
+        raise SettingsError(msg)
+    for outcome in sorted(found, key=lambda each: (len(each.external_id), each.external_id)):  # in numeric order
+        click.echo("\n".join(outcome_lines(outcome)))
+
+
+async def _read_outcomes(
+    services: Services, store_id: str, external_id: str | None
+) -> tuple[Sequence[ProductOutcome], bool]:
+    """Return the outcomes of a store or of one product, and whether the store was purged."""
+    from fashion_pipeline.sinks.outcomes import read_outcomes
+    from fashion_pipeline.sinks.postgres.tombstones import purged_stores
+
+    async with services.postgres() as engine:
+        found = await read_outcomes(engine, store_id=store_id, external_id=external_id)
+        return found, store_id in await purged_stores(engine)
+
+
+def read_sinks(services: Services, store_ids: Sequence[str], *, detached: bool = False) -> dict[str, InSinks]:
+    """Return what both sinks hold of some stores; ``detached``: also of those that stores.yaml does not list."""
+    from fashion_pipeline.sinks.qdrant.collections import alias_name
+    from fashion_pipeline.sinks.qdrant.points import primary_counts
+
+    stored = asyncio.run(_read_postgres(services, store_ids, detached=detached))
+    with services.qdrant() as client:
+        points = primary_counts(client, alias_name(client), list(stored))
+    return {store_id: replace(each, points=points.get(store_id, 0)) for store_id, each in stored.items()}
+
+
+async def _read_postgres(services: Services, store_ids: Sequence[str], *, detached: bool) -> dict[str, InSinks]:
+    from fashion_pipeline.sinks.outcomes import read_outcomes
+    from fashion_pipeline.sinks.postgres.queries import live_counts
+    from fashion_pipeline.sinks.postgres.tombstones import purged_stores
+
+    async with services.postgres() as engine:
+        rows = await live_counts(engine)
+        purged = await purged_stores(engine)
+        wanted = [*store_ids, *(sorted(set(rows) - set(store_ids)) if detached else [])]
+        return {
+            store_id: InSinks(
+                rows=rows.get(store_id, 0),
+                outcomes=await read_outcomes(engine, store_id=store_id),
+                purged=store_id in purged,
+            )
+            for store_id in wanted
+        }
