@@ -42,7 +42,7 @@ class Quality(BaseModel):
     min_side_px: int = Field(400, ge=1, description="shorter side, in pixels, after EXIF rotation")
     min_file_bytes: int = Field(50_000, ge=0, description="classic gate: smallest file, in bytes")
     min_bits_per_pixel: float = Field(
-        0.04,
+        0.05,
         ge=0,
         description="edges gate: smallest JPEG, PNG or GIF, in bits per pixel; a fifth of it for WebP, a tenth for AVIF",
     )

@@ -40,6 +40,10 @@ would otherwise make the same point look sharp."""
 _SHALLOWEST = 0.35
 """Slopes below this, in grey levels per pixel, are no edges."""
 
+_BESIDE_PX = 4
+_PROMINENCE = 1.1
+"""How much steeper an edge is than its surroundings at that distance: a gradient of light is no edge."""
+
 _NOISE_FACTOR = 5.0
 _FEWEST_POINTS = 24
 """A tile with fewer points on edges is not measured."""
@@ -142,13 +146,24 @@ def _banded(kernel: NDArray[np.float64]) -> Floats:
 
 
 def _ridges(across: Floats, down: Floats, steepness: Floats) -> NDArray[np.bool_]:
-    """Return where the slope is steeper than on both sides, across the edge."""
+    """Return where the slope is steepest across an edge, and clearly less steep some pixels away."""
+    level = np.abs(across) >= np.abs(down)
     found = np.zeros(steepness.shape, np.bool_)
-    inner = steepness[:, 1:-1, 1:-1]
-    upright = (inner >= steepness[:, 1:-1, 2:]) & (inner > steepness[:, 1:-1, :-2])
-    level = (inner >= steepness[:, 2:, 1:-1]) & (inner > steepness[:, :-2, 1:-1])
-    found[:, 1:-1, 1:-1] = np.where((np.abs(across) >= np.abs(down))[:, 1:-1, 1:-1], upright, level)
+    inner = (slice(None), slice(_BESIDE_PX, -_BESIDE_PX), slice(_BESIDE_PX, -_BESIDE_PX))
+    found[inner] = np.where(level[inner], _peaks(steepness.transpose(0, 2, 1)).transpose(0, 2, 1), _peaks(steepness))
     return found
+
+
+def _peaks(steepness: Floats) -> NDArray[np.bool_]:
+    """Return where the slope is steepest from top to bottom, without a margin around each tile."""
+
+    def moved(pixels: int) -> Floats:
+        end = steepness.shape[1] - _BESIDE_PX
+        return steepness[:, _BESIDE_PX + pixels : end + pixels, _BESIDE_PX:-_BESIDE_PX]
+
+    here = moved(0)
+    clear = 2 * here > _PROMINENCE * (moved(_BESIDE_PX) + moved(-_BESIDE_PX))
+    return clear & (here >= moved(1)) & (here > moved(-1))
 
 
 def _shallowest(pixels: NDArray[np.uint8]) -> float:
