@@ -24,6 +24,9 @@ FIXTURES = Path(__file__).parent / "fixtures" / "upgrade"
 """One folder for each version. ``home.tar.xz`` holds its home after a run and a sweep of one demo store with eight
 products, and the port of the shop, which is part of every stored URL; ``postgres.sql`` is a ``pg_dump --inserts``."""
 
+MEASURED_ONCE_MORE = {"76d922e": 7}
+"""Stored images that the first run after the upgrade decodes, because that version measured less."""
+
 pytestmark = pytest.mark.parametrize("version", sorted(path.name for path in FIXTURES.iterdir()))
 
 
@@ -77,12 +80,14 @@ def installation(version: str, tmp_path: Path, empty_database_url: str) -> Itera
 
 
 def test_an_upgrade_costs_nothing_and_changes_nothing(version: str, installation: Installation) -> None:
-    """A run and a sweep after the upgrade fetch, decode, embed and write nothing; ids and dates stay."""
+    """A run and a sweep fetch, embed and write nothing; ids and dates stay; measurements are completed once."""
     before = installation.rows()
-    for arguments in (["ingest", STORE, "--json"], ["ingest", STORE, "--sweep", "--json"]):
-        report = json.loads(installation.run(*arguments).splitlines()[-1])["stores"][STORE]
-        done = ("fetched", "decoded", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
+    decoded = [MEASURED_ONCE_MORE.get(version, 0), 0]
+    for arguments, measured in zip((["ingest", STORE], ["ingest", STORE, "--sweep"]), decoded, strict=True):
+        report = json.loads(installation.run(*arguments, "--json").splitlines()[-1])["stores"][STORE]
+        done = ("fetched", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
         assert {name: report[name] for name in done} == dict.fromkeys(done, 0)
+        assert report["decoded"] == measured
         assert report["products"] == PRODUCTS
         assert report["payloads_written"] == 0
     assert installation.rows() == before
