@@ -3,6 +3,8 @@
 .PHONY: help setup demo test ui check lint bench docs clean
 SHELL := /bin/sh
 BIN := .venv/bin
+# Two workers of pytest-xdist; a worker that has nothing left takes tests from the other. PARALLEL= runs one by one.
+PARALLEL ?= -n 2 --dist worksteal
 export PYTHONWARNINGS ?= ignore::DeprecationWarning
 
 help: ## Show this list
@@ -18,9 +20,10 @@ ui: setup ## The Dagster UI on http://127.0.0.1:3000, with the demo's shops
 	@$(BIN)/fashion-pipeline dev --demo $(ARGS)
 
 test: setup ## Run the tests (ARGS="-k guard" …; FASHION_TEST_DATABASE_URL names a real PostgreSQL)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-check: lint ## All checks but the tests: the same as lint
+check: lint ## What to run before each commit: lint, and the tests that are not marked slow
+	@$(BIN)/python -m pytest $(PARALLEL) -q -m "not slow" $(ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -44,6 +44,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fashion_pipeline.redaction import blank
+
 if TYPE_CHECKING:
     from fashion_pipeline.outcomes import Reason
 
@@ -62,10 +64,10 @@ class FashionError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, store_id: str | None = None, advice: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(blank(message))
+        self.message = blank(message)
         self.store_id = store_id
-        self.advice = advice
+        self.advice = blank(advice)
 
     def __str__(self) -> str:
         return self.sentence if self.store_id is None else f"store {self.store_id}: {self.sentence}"

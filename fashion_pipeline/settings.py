@@ -13,16 +13,19 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     Field,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.redaction import register
 from fashion_pipeline.stores import Quality, StoreList
 from fashion_pipeline.stores_file import environment_beside, plain_message, read_stores
 
@@ -72,6 +75,28 @@ class Settings(BaseSettings):
             msg = "must be hf-hub:OWNER/NAME, local-dir:/path/of/a/checkpoint, or tiny"
             raise ValueError(msg)
         return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url_is_unambiguous(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse a URL whose password would be read as its host: messages name the host."""
+        if value is not None:
+            authority, _, path = value.get_secret_value().partition("://")[2].partition("?")[0].partition("/")
+            if authority.count("@") > 1 or "@" in path:
+                msg = "a password with @ : / % must be percent-encoded: @ is %40, : is %3A, / is %2F, % is %25"
+                raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _secrets_are_blanked(self) -> Self:
+        for secret in (self.qdrant_api_key,):
+            if secret is not None:
+                register(secret.get_secret_value())
+        for url in (self.qdrant_url, self.database_url and self.database_url.get_secret_value()):
+            password = urlsplit(url).password if url and "@" in url else None
+            if password:
+                register(unquote(password), password)
+        return self
 
     @field_validator("qdrant_host")
     @classmethod

@@ -18,6 +18,7 @@ from fashion_pipeline.errors import FashionError, ModelError
 from fashion_pipeline.outcomes import Clock
 from fashion_pipeline.read_state import SWEEP, ReadState
 from fashion_pipeline.records import EmbeddedImage, FetchedImage, JudgedImage, Product, Table
+from fashion_pipeline.redaction import blank_causes
 from fashion_pipeline.services import ModelService, Services
 from fashion_pipeline.stores import Store
 
@@ -64,6 +65,7 @@ class StageRun:
 # --- the stages that make tables ------------------------------------------------------------------
 
 
+@blank_causes
 async def read_shop(
     run: StageRun, *, previous: Table[Product] | None, progress: Progress = ignore
 ) -> tuple[Table[Product], ReadCounts]:
@@ -108,6 +110,7 @@ async def _first_seen(run: StageRun, engine: AsyncEngine) -> dict[str, datetime]
     return known
 
 
+@blank_causes
 async def fetch(
     run: StageRun,
     products: Table[Product],
@@ -133,6 +136,7 @@ async def fetch(
         )
 
 
+@blank_causes
 def judge(
     run: StageRun,
     images: Table[FetchedImage],
@@ -164,6 +168,7 @@ def judge(
     )
 
 
+@blank_causes
 def embed(
     run: StageRun,
     judged: Table[JudgedImage],
@@ -261,6 +266,7 @@ class PublishedRows:
     counts: RowCounts
 
 
+@blank_causes
 async def publish_rows(run: StageRun) -> PublishedRows:
     """Bring the store's rows in line with its tables, and publish every product's outcome.
 
@@ -313,6 +319,7 @@ async def publish_partial_outcomes(run: StageRun) -> None:
         logger.warning("%s: its products' outcomes were not published: %s", run.store.id, error)
 
 
+@blank_causes
 async def publish_points(run: StageRun, *, model: ModelService) -> tuple[Desired, PublishedPoints]:
     """Bring the store's points in line with its tables and live rows, and roll out the model if it is complete.
 

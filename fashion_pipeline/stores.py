@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.errors import SettingsError, StoresFileError
+from fashion_pipeline.redaction import register
 
 DEFAULT_SWEEP = "0 3 * * *"
 NO_STORES = "stores.yaml lists no store yet: add one under 'stores:', as docs/own-shop.md shows"
@@ -113,6 +114,11 @@ class Store(BaseModel):
     accept_free: bool = Field(default=False, description="true: a price of 0 may be published")
     paused: bool = Field(default=False, description="true: no sensor and no schedule starts a run of it")
 
+    @model_validator(mode="after")
+    def _secrets_are_blanked(self) -> Self:
+        register(self.consumer_key.get_secret_value(), self.consumer_secret.get_secret_value())
+        return self
+
     @field_validator("id")
     @classmethod
     def _id_is_a_partition_key(cls, value: str) -> str:
@@ -150,10 +156,16 @@ class Store(BaseModel):
 
 
 class StoreList(Mapping[str, Store]):
-    """The stores by id, in the order of the file."""
+    """The stores by id, in the order of the file.
 
-    def __init__(self, stores: Mapping[str, Store]) -> None:
+    Attributes:
+        misconfigured: the error of each entry with a mistake, by the store's id, or by ``line N`` where it
+            has none. Such a store is not run; what the sinks hold of it stays.
+    """
+
+    def __init__(self, stores: Mapping[str, Store], misconfigured: Mapping[str, StoresFileError] | None = None) -> None:
         self._stores = dict(stores)
+        self.misconfigured = dict(misconfigured or {})
 
     def __getitem__(self, store_id: str) -> Store:
         return self._stores[store_id]
@@ -168,10 +180,13 @@ class StoreList(Mapping[str, Store]):
         """Return a store.
 
         Raises:
+            StoresFileError: its entry has a mistake.
             SettingsError: no store has this id; the message names the ids that there are.
         """
         if store_id in self._stores:
             return self._stores[store_id]
-        known = ", ".join(self._stores) or "none"
+        if store_id in self.misconfigured:
+            raise self.misconfigured[store_id]
+        known = ", ".join([*self._stores, *self.misconfigured]) or "none"
         msg = f"no store {store_id!r} in stores.yaml; there are: {known}"
         raise SettingsError(msg)

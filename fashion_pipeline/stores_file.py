@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from fashion_pipeline.errors import SettingsError, StoresFileError
-from fashion_pipeline.stores import Quality, Store, StoreList
+from fashion_pipeline.stores import STORE_ID, Quality, Store, StoreList
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_KEYS = ("consumer_key", "consumer_secret")
@@ -26,6 +26,8 @@ def read_stores(
 ) -> StoreList:
     """Read and check a ``stores.yaml``.
 
+    A mistake in one entry costs that store only: it is listed as misconfigured, with the error.
+
     Args:
         path: the file; a relative ``ca_file`` is relative to its folder.
         quality: thresholds for stores that do not set their own.
@@ -33,7 +35,7 @@ def read_stores(
             process's environment, which wins.
 
     Raises:
-        StoresFileError: a mistake; its message starts with ``file:line``.
+        StoresFileError: the file as a whole cannot be read; its message starts with ``file:line``.
     """
     try:
         text = path.read_text("utf-8")
@@ -70,14 +72,20 @@ class _Reader:
         if root is None:
             msg = f"{self.path}:1: is empty; it needs a key 'stores:' with a list of stores"
             raise StoresFileError(msg)
-        entries = self._entries(root)
         stores: dict[str, Store] = {}
-        for entry in entries:
-            store = self._store(entry)
-            if store.id in stores:
-                raise self.error(_child(entry, "id"), f"the id {store.id!r} is already used by a store above")
-            stores[store.id] = store
-        return StoreList(stores)
+        misconfigured: dict[str, StoresFileError] = {}
+        for entry in self._entries(root):
+            try:
+                store = self._store(entry)
+                if store.id in stores or store.id in misconfigured:
+                    raise self.error(_child(entry, "id"), f"the id {store.id!r} is already used by a store above")
+            except StoresFileError as error:
+                name = _store_id(entry)
+                free = name is not None and name not in stores and name not in misconfigured
+                misconfigured[name if name and free else f"line {entry.start_mark.line + 1}"] = error
+            else:
+                stores[store.id] = store
+        return StoreList(stores, misconfigured)
 
     def _entries(self, root: yaml.Node) -> list[yaml.Node]:
         pairs = root.value if isinstance(root, yaml.MappingNode) else []
@@ -185,6 +193,12 @@ class _Reader:
 def _name(key: yaml.Node) -> str:
     """Return a key's name for a message; a list or a mapping has none."""
     return str(key.value) if isinstance(key, yaml.ScalarNode) else "[…]"
+
+
+def _store_id(entry: yaml.Node) -> str | None:
+    """Return the id that a faulty entry gives its store; None: it has none that could be one."""
+    node = _child(entry, "id")
+    return node.value if isinstance(node, yaml.ScalarNode) and STORE_ID.fullmatch(node.value) else None
 
 
 def _child(node: yaml.Node, part: int | str) -> yaml.Node:

@@ -42,7 +42,7 @@ from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.images.drawing import checks, encode, good
-from fashion_pipeline_tests.killed import PROGRAM
+from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 
 STORE = "atelier"
@@ -73,6 +73,7 @@ class Chaos:
         self.qdrant = QdrantServer(folder / "qdrant-server") if qdrant_server else None
         self._key = Key("ck_" + "a" * 40, "cs_" + "b" * 40)
         self._stack = contextlib.ExitStack()
+        self._forks = Forks()
         self._pictures: dict[str, str] = {}
         self._bytes = [good(seed=number) for number in range(PICTURES)]
         self._too_small = encode(checks(120, 100), quality=90)
@@ -92,10 +93,7 @@ class Chaos:
             if self.qdrant is not None:
                 self.qdrant.start()
                 stack.callback(self.qdrant.kill)
-            self._driver = stack.enter_context(
-                subprocess.Popen([sys.executable, *PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            )
-            stack.callback(self._end_driver)
+            stack.callback(self._forks.close)
             for _ in range(30):
                 self._add()
             self.shop.fault = self._meanwhile
@@ -164,25 +162,10 @@ class Chaos:
                 other.wait(HANGS_S)
 
     def _run(self, moment: str, *, sweep: bool, number: int = signal.SIGKILL) -> int:
-        """Run the command line in a fork of the driver; return its wait status."""
-        if self._driver.stdin is None or self._driver.stdout is None:
-            msg = "the driver was started without pipes"
-            raise RuntimeError(msg)
+        """Run the command line in a fork; return its wait status."""
         arguments = ["ingest", STORE, "--allow-removals", *(["--sweep"] if sweep else [])]
-        request = {
-            "moment": moment,
-            "signal": int(number),
-            "arguments": arguments,
-            "environment": {},
-            "log": str(self.folder / "run.log"),
-        }
-        self._driver.stdin.write(json.dumps(request) + "\n")
-        self._driver.stdin.flush()
-        return int(self._driver.stdout.readline())
-
-    def _end_driver(self) -> None:
-        if self._driver.stdin is not None:
-            self._driver.stdin.close()
+        log = str(self.folder / "run.log")
+        return self._forks.run(moment, arguments, environment={}, signal=int(number), log=log)
 
     def _end_postgres(self) -> None:
         """End the embedded server's first process with SIGKILL, as the kernel does when memory runs out."""

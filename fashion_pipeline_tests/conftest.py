@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,7 +19,7 @@ from fashion_pipeline.embedding.tiny import make_tiny
 from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.sinks.postgres.migrate import migrate
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.killed import PROGRAM
+from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.model_shop.control import CONTROLLED
 from fashion_pipeline_tests.pipeline import Pipeline
 
@@ -53,11 +50,16 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield the server that FASHION_TEST_DATABASE_URL names, or an embedded one, with a migrated template."""
+    """Yield the server that FASHION_TEST_DATABASE_URL names, or an embedded one, with a migrated template.
+
+    The workers of pytest-xdist share one embedded server; each has a template of its own.
+    """
     with ExitStack() as stack:
         url = os.environ.get("FASHION_TEST_DATABASE_URL")
         if not url:
-            url = stack.enter_context(embedded_postgres(Home(tmp_path_factory.mktemp("embedded"))))
+            base = tmp_path_factory.getbasetemp()
+            run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+            url = stack.enter_context(embedded_postgres(Home(run / "embedded")))
         server = Server(url)
         server.run("CREATE DATABASE {}", server.template)
         stack.callback(server.run, "DROP DATABASE {} WITH (FORCE)", server.template)
@@ -104,25 +106,21 @@ Kill = Callable[[str, Pipeline], int]
 
 
 @pytest.fixture(scope="session")
-def kill() -> Iterator[Kill]:
+def forks() -> Iterator[Forks]:
+    """Yield what runs the command line without its imports."""
+    process = Forks()
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def kill(forks: Forks) -> Kill:
     """Return what runs a pipeline's ``ingest`` until a moment, and returns the signal that ended it."""
-    command = [sys.executable, *PROGRAM]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-        def ask(moment: str, pipeline: Pipeline) -> int:
-            if process.stdin is None or process.stdout is None:
-                msg = "the process was started without pipes"
-                raise RuntimeError(msg)
-            request = {
-                "moment": moment,
-                "arguments": ["ingest", pipeline.store_id],
-                "environment": pipeline.environment,
-            }
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            return os.WTERMSIG(int(process.stdout.readline()))
+    def ask(moment: str, pipeline: Pipeline) -> int:
+        return os.WTERMSIG(forks.run(moment, ["ingest", pipeline.store_id], environment=pipeline.environment))
 
-        yield ask
+    return ask
 
 
 @pytest.fixture(scope="session")
@@ -135,9 +133,15 @@ Make = Callable[[str], Pipeline]
 
 
 @pytest.fixture
-def make_pipeline(shops: ModelServer, unused_shops: Iterator[str], model: str, tmp_path: Path) -> Make:
+def make_pipeline(shops: ModelServer, unused_shops: Iterator[str], model: str, tmp_path: Path, forks: Forks) -> Make:
     """Return what makes a pipeline, on a database, for a shop that no other test has touched."""
-    return lambda url: Pipeline(tmp_path / "work", shops, next(unused_shops), database_url=url, model=model)
+
+    def make(url: str) -> Pipeline:
+        made = Pipeline(tmp_path / "work", shops, next(unused_shops), database_url=url, model=model)
+        made.forks = forks
+        return made
+
+    return make
 
 
 @pytest.fixture
@@ -148,3 +152,10 @@ def pipeline(make_pipeline: Make, database_url: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_HOME", "")
     return made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs whole pipelines as slow."""
+    for item in items:
+        if "shops" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -1,4 +1,4 @@
-"""The command line, killed with SIGKILL at a named moment.
+"""The command line in a fork of a process that has the imports, left alone or killed at a named moment.
 
 Run as a program, it reads one JSON object a line, ``{"moment": …, "arguments": […], "environment":
 {…}}``, runs the command line in a fork of itself (which spares every run the imports), and writes
@@ -10,19 +10,25 @@ the fork's wait status. The moments:
 * ``never:``: it is left alone.
 
 The interpreter's own profiling hook watches for the first two: nothing of the program under test is
-replaced. ``"log"`` names a file that takes what the command prints.
+replaced. ``"log"`` names a file that takes what the command prints; ``"out"`` and ``"err"`` name one
+each for standard output and standard error. ``"folder"`` is where it runs. The environment replaces
+this process's own with ``"whole": true``, and is added to it otherwise.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -32,16 +38,56 @@ from fashion_pipeline.embedding.load import import_open_clip
 PROGRAM = ("-m", "fashion_pipeline_tests.killed")
 
 
+class Forks:
+    """The program as a process, started by the first request."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, moment: str, arguments: Sequence[str], **more: Any) -> int:
+        """Run the command line in a fork, and return its wait status."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, *PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        process = self._process
+        if process.stdin is None or process.stdout is None:
+            msg = "the process was started without pipes"
+            raise RuntimeError(msg)
+        process.stdin.write(json.dumps({"moment": moment, "arguments": arguments, **more}) + "\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    def command(
+        self, arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line as ``subprocess.run`` would, without its imports."""
+        out, err = folder / "out.txt", folder / "err.txt"
+        files = {"out": str(out), "err": str(err), "folder": str(folder)}
+        status = self.run("never:", arguments, environment=dict(environment), whole=True, **files)
+        code = os.waitstatus_to_exitcode(status)
+        return subprocess.CompletedProcess([*arguments], code, out.read_text("utf-8"), err.read_text("utf-8"))
+
+    def close(self) -> None:
+        """End the process, where one was started."""
+        if self._process is not None:
+            with self._process as process:
+                if process.stdin is not None:
+                    process.stdin.close()
+
+
 def main() -> None:
     """Serve requests until standard input ends."""
     import_open_clip()
     for name in ("open_clip", "pyarrow.parquet", "qdrant_client", "fashion_pipeline.definitions"):
         importlib.import_module(name)
+    gc.freeze()  # a fork that collects garbage would copy every page
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            run(request["moment"], request["arguments"], request["environment"], log=request.get("log"))
+            _prepare(request)
+            run(request["moment"], request["arguments"])
         kind, _, moment = request["moment"].partition(":")
         if kind == "after":
             _send_after(child, float(moment), request.get("signal", signal.SIGKILL))
@@ -58,21 +104,38 @@ def _send_after(child: int, seconds: float, number: int) -> None:
     os.kill(child, number)
 
 
-def run(moment: str, arguments: Sequence[str], environment: dict[str, str], *, log: str | None = None) -> NoReturn:
-    """Run the command line, and do not come back from the moment."""
-    os.environ.update(environment)
-    sys.argv = ["fashion-pipeline", *arguments]
+def _prepare(request: Mapping[str, Any]) -> None:
+    """Give the fork the environment, the folder and the files that a request names."""
+    if request.get("whole"):
+        os.environ.clear()
+    os.environ.update(request["environment"])
     sys.stdin.close()
-    if log is not None:
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+    os.chdir(request.get("folder", "."))
+    log = request.get("log")
+    for descriptor, name in ((1, request.get("out", log)), (2, request.get("err", log))):
+        if name is not None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            os.dup2(os.open(name, flags if name != log else flags | os.O_APPEND), descriptor)
+
+
+def run(moment: str, arguments: Sequence[str]) -> NoReturn:
+    """Run the command line, and do not come back from the moment."""
+    sys.argv = ["fashion-pipeline", *arguments]
     kind, asset = moment.split(":")
     if kind in {"start", "renamed"}:
         watch = _Watch(kind, asset)
         threading.setprofile(watch)
         sys.setprofile(watch)
-    command_line()
+    code: object = 1
+    try:
+        command_line()
+    except SystemExit as error:
+        code = error.code
+    except BaseException:  # noqa: BLE001 - what the interpreter would print at its end
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)  # the interpreter's own end takes seconds in a large fork
 
 
 class _Watch:

@@ -29,6 +29,7 @@ from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.model_shop.control import TOKEN
 
 
@@ -75,6 +76,7 @@ class Pipeline:
         self.server = server
         self.store_id = store_id
         self.database_url = database_url
+        self.forks = Forks()
         self.environment = {
             "FASHION_STORES": str(folder / "stores.yaml"),
             "FASHION_HOME": str(folder / "home"),
@@ -118,8 +120,13 @@ class Pipeline:
             raise result.error
         return store_report(result.counts, result.seconds, self.outcomes())
 
-    def command(self, *arguments: str) -> Any:
-        """Run the command line as a process of its own."""
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process that already has the imports."""
+        environment = {**os.environ, **self.environment}
+        return self.forks.command(arguments, environment=environment, folder=self.folder)
+
+    def cold_command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a shell does."""
         return subprocess.run(
             [sys.executable, "-m", "fashion_pipeline.cli", *arguments],
             env={**os.environ, **self.environment},
@@ -191,3 +198,33 @@ class Pipeline:
                 return {row.external_id: row.image_url for row in found}
 
         return asyncio.run(read())
+
+
+WORK = ("fetched", "decoded", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
+
+
+def did(report: dict[str, Any]) -> dict[str, int]:
+    """Return what a run did, without what it did not."""
+    return {name: report[name] for name in (*WORK, "payloads_written") if report[name]}
+
+
+def rows(pipeline: Pipeline, columns: str) -> dict[str, tuple[Any, ...]]:
+    """Return some columns of every row, archived ones too, by external id."""
+
+    async def read() -> dict[str, tuple[Any, ...]]:
+        async with database(pipeline.database_url) as engine, engine.connect() as connection:
+            found = await connection.execute(text(f"SELECT external_id, {columns} FROM products"))  # noqa: S608 - ours
+            return {row[0]: tuple(row[1:]) for row in found}
+
+    return asyncio.run(read())
+
+
+def outcome(pipeline: Pipeline, external_id: str) -> tuple[str, str, list[str], bool, bool]:
+    """Return stage, status, reasons, and whether the product is in each sink."""
+    (found,) = (told for told in pipeline.outcomes() if told.external_id == external_id)
+    return found.stage, found.status.value, [str(it.value) for it in found.reasons], found.in_postgres, found.in_qdrant
+
+
+def published(pipeline: Pipeline) -> list[str]:
+    """Return the ids of the live rows, in order."""
+    return sorted(pipeline.held().rows)

@@ -10,6 +10,8 @@ from sqlalchemy import make_url
 
 from fashion_pipeline.defs.runs import INSTANCE
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[1]
 DEPLOYED = CHECKOUT / "deploy" / "dagster.yaml"
 

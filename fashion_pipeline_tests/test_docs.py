@@ -26,7 +26,7 @@ from fashion_pipeline.sinks.drift import Kind
 from fashion_pipeline.sinks.postgres.rows import RowCounts
 from fashion_pipeline.sinks.qdrant.points import PointCounts
 from fashion_pipeline.stores import DEFAULT_SWEEP, Quality, Store
-from fashion_pipeline_tests.sinks.tables import shop
+from fashion_pipeline_tests.builders import shop
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"

@@ -19,3 +19,11 @@ def test_no_module_is_named_for_having_no_name() -> None:
     """Modules are nouns of the data's journey."""
     shapeless = {"utils", "helpers", "common", "manager", "base", "misc"}
     assert not [path for path in PACKAGE.rglob("*.py") if path.stem in shapeless]
+
+
+def test_no_test_module_imports_another() -> None:
+    """What two test modules share stands in a module that holds no test."""
+    for path in TESTS.rglob("*.py"):
+        tree = ast.walk(ast.parse(path.read_text("utf-8")))
+        modules = [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
+        assert not [name for name in modules if name.rpartition(".")[2].startswith("test_")], path.name

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,15 @@ def test_thresholds_of_a_store_lie_over_those_of_the_settings(tmp_path: Path) ->
     quality = Quality.model_validate({"min_side_px": 300})
     store = read_stores(path, environment=ENVIRONMENT, quality=quality)["atelier-nord"]
     assert (store.quality.min_file_bytes, store.quality.min_side_px) == (20_000, 300)
+
+
+def mistake(path: Path) -> str:
+    """Read a stores.yaml with one mistake; return its message, whether it concerns one store or the whole file."""
+    try:
+        (error,) = read_stores(path, environment=ENVIRONMENT).misconfigured.values()
+    except StoresFileError as of_the_file:
+        error = of_the_file
+    return str(error)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +118,7 @@ def test_the_gate_of_a_store(tmp_path: Path, settings: dict[str, Any], quality: 
 def test_a_mistake_is_one_sentence_with_file_and_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     """Whatever is wrong in stores.yaml, the message is one line that starts with file:line."""
     path = write(tmp_path, text)
-    with pytest.raises(StoresFileError) as caught:
-        read_stores(path, environment=ENVIRONMENT)
-    message = str(caught.value)
+    message = mistake(path)
     assert message.startswith(f"{path}:{line}: "), message
     assert words in message
     assert "\n" not in message
@@ -121,9 +129,24 @@ def test_a_mistake_is_one_sentence_with_file_and_line(tmp_path: Path, text: str,
 )
 def test_no_message_repeats_a_value_that_may_be_a_secret(tmp_path: Path, text: str) -> None:
     """A literal secret is refused without being shown again."""
-    with pytest.raises(StoresFileError) as caught:
-        read_stores(write(tmp_path, text), environment=ENVIRONMENT)
-    assert "very_private" not in str(caught.value)
+    assert "very_private" not in mistake(write(tmp_path, text))
+
+
+def test_a_mistake_costs_its_own_store_only(tmp_path: Path) -> None:
+    """The other stores are read; the faulty one is named with its error, and asking for it raises that error."""
+    text = (
+        GOOD
+        + GOOD.removeprefix("stores:\n").replace("atelier-nord", "unset").replace("NORD_KEY", "UNSET_KEY")
+        + GOOD.removeprefix("stores:\n").replace("    url:", "    ulr:").replace("atelier-nord", "misspelt")
+        + GOOD.removeprefix("stores:\n")
+    )
+    stores = read_stores(write(tmp_path, text), environment=ENVIRONMENT)
+    assert list(stores) == ["atelier-nord"]
+    unset, misspelt, double = stores.misconfigured
+    assert (unset, misspelt, double.startswith("line ")) == ("unset", "misspelt", True)
+    with pytest.raises(StoresFileError, match="UNSET_KEY, which is not set"):
+        stores.require("unset")
+    assert "is already used by a store above" in str(stores.misconfigured[double])
 
 
 def test_what_means_the_same_is_the_same(tmp_path: Path) -> None:

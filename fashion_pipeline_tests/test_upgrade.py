@@ -18,6 +18,8 @@ import pytest
 from fashion_pipeline.demo.catalogue import environment, stores_yaml
 from fashion_pipeline.demo.stage import start_server
 
+pytestmark = pytest.mark.slow
+
 STORE = "atelier-nord"
 PRODUCTS = 8
 FIXTURES = Path(__file__).parent / "fixtures" / "upgrade"

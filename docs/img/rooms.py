@@ -16,7 +16,7 @@ from pathlib import Path
 
 PACKAGE = "fashion_pipeline"
 CHECKOUT = Path(__file__).resolve().parents[2]
-GROUND = (("settings", "stores_file", "stores", "read_state"), ("records", "outcomes", "errors"))
+GROUND = (("settings", "stores_file", "stores", "read_state"), ("records", "outcomes", "errors", "redaction"))
 SHARED = frozenset(room for row in GROUND for room in row)
 # For each room the middle of its box, in pixels, and its caption.
 ROOMS = {
@@ -40,9 +40,10 @@ ROOMS = {
     "stores_file": (375, "reads stores.yaml"),
     "stores": (585, "fields of a store"),
     "read_state": (795, "state of a read"),
-    "records": (270, "rows of tables"),
-    "outcomes": (480, "status, reasons"),
-    "errors": (690, "every error"),
+    "records": (165, "rows of tables"),
+    "outcomes": (375, "status, reasons"),
+    "errors": (585, "every error"),
+    "redaction": (795, "blanks secrets"),
 }
 WIDTH, BOX, HEIGHT, FLOOR, TOP = 960, 170, 50, 88, 24
 STYLE = """

@@ -22,7 +22,7 @@ from fashion_pipeline.cli.ingest import ingest
 from fashion_pipeline.cli.maintenance import gc, migrate, purge, reconcile
 from fashion_pipeline.cli.model import model
 from fashion_pipeline.cli.search import search
-from fashion_pipeline.cli.setup import doctor, init
+from fashion_pipeline.cli.setup import check, doctor, init
 from fashion_pipeline.cli.status import outcomes, status
 from fashion_pipeline.cli.terminal import say
 from fashion_pipeline.errors import FashionError
@@ -69,5 +69,20 @@ def cli(*, verbose: bool) -> None:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
-for _command in (init, doctor, ingest, demo, dev, status, outcomes, search, reconcile, purge, gc, migrate, model):
+for _command in (
+    init,
+    check,
+    doctor,
+    ingest,
+    demo,
+    dev,
+    status,
+    outcomes,
+    search,
+    reconcile,
+    purge,
+    gc,
+    migrate,
+    model,
+):
     cli.add_command(_command)

@@ -69,6 +69,9 @@ class _Reconciliation:
             if not known:
                 click.echo(NO_STORES, err=True)
             for wanted in known if store_id is None else [store_id]:
+                if wanted in listed.misconfigured:
+                    self._failed(wanted, listed.misconfigured[wanted])
+                    continue
                 await self._store(url, sinks, store_or_detached(wanted, listed, sinks.home))
             if store_id is None:
                 with sinks.qdrant() as client:
@@ -82,13 +85,16 @@ class _Reconciliation:
             async with store_lock(url, store.id):
                 done = await reconcile_store(sinks, store, now=SystemClock().now(), **self.options)
         except FashionError as error:
-            self.drifted = True
-            click.echo(f"{store.id}: {without_store(error, store.id)}", err=True)
-            self.report["stores"][store.id] = {"error": str(error)}
+            self._failed(store.id, error)
             return
         self.drifted |= bool(done.remaining)
         self.report["stores"][store.id] = done.as_json()
         click.echo("\n".join(_lines(store.id, done)), err=True)
+
+    def _failed(self, store_id: str, error: FashionError) -> None:
+        self.drifted = True
+        click.echo(f"{store_id}: {without_store(error, store_id)}", err=True)
+        self.report["stores"][store_id] = {"error": str(error)}
 
     def _strays(self, drift: Drift) -> None:
         self.report["strays"] = drift.as_json()

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fashion_pipeline.errors import FashionError
 from fashion_pipeline.outcomes import Reason, Status
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.stores import Store
 
@@ -78,10 +80,17 @@ class InSinks:
         return {"rows": self.rows, "points": self.points, **current}
 
 
-def status_lines(store_id: str, stored: InSinks, *, store: Store | None) -> list[str]:
-    """Return the lines that ``status`` prints for a store; ``store`` is None if stores.yaml does not list it."""
+def status_lines(
+    store_id: str, stored: InSinks, *, store: Store | None, misconfigured: FashionError | None = None
+) -> list[str]:
+    """Return the lines that ``status`` prints for a store.
+
+    Args:
+        store: None if stores.yaml does not list it.
+        misconfigured: the mistake in its entry of stores.yaml.
+    """
     report = stored.as_json()
-    notes = [*_configuration_notes(store), *_sink_notes(store_id, stored, listed=store is not None)]
+    notes = [*_configuration_notes(store, misconfigured), *_sink_notes(store_id, stored, listed=store is not None)]
     counts = f"{report['products']:,} products, {stored.rows:,} rows, {stored.points:,} points"
     lines = [" - ".join([f"{store_id}: {counts}", *notes])]
     for name in ("rejected", "failed"):
@@ -90,8 +99,10 @@ def status_lines(store_id: str, stored: InSinks, *, store: Store | None) -> list
     return [*lines, *consent_lines(store_id, stored.outcomes)]
 
 
-def _configuration_notes(store: Store | None) -> Iterator[str]:
-    if store is None:
+def _configuration_notes(store: Store | None, misconfigured: FashionError | None) -> Iterator[str]:
+    if misconfigured is not None:
+        yield f"misconfigured, not synced: {misconfigured}"
+    elif store is None:
         yield "not in stores.yaml: no longer synced, data kept"
     elif store.paused:
         yield "paused"
@@ -125,7 +136,7 @@ def hit_line(hit: Match) -> str:
     """Return the line for one search result."""
     payload = hit.payload
     price = f"{payload['price']:.2f} {payload['currency']}"
-    return f"{hit.score:.3f}  {payload['title'][:40]:<40}  {price:>12}  {payload['store_id']} {payload['external_id']}"
+    return f"{hit.score:.3f}  {printable(payload['title'], most=40):<40}  {price:>12}  {payload['store_id']} {payload['external_id']}"
 
 
 def store_lines(store_id: str, report: Mapping[str, Any], stored: InSinks) -> list[str]:
@@ -174,7 +185,7 @@ def _text(reason: str) -> str:
 
 def outcome_lines(outcome: ProductOutcome) -> list[str]:
     """Return the lines that explain one product's outcome, and what happens next."""
-    title = f"{outcome.external_id}  {outcome.title}".rstrip()
+    title = f"{outcome.external_id}  {printable(outcome.title)}".rstrip()
     reasons = "; ".join(reason.text for reason in outcome.reasons)
     if outcome.status is Status.OK:
         lines = [title, f"  published {_publication(outcome)}: {reasons}" if reasons else "  published"]

@@ -1,15 +1,17 @@
-"""Commands before the first run: ``init``, ``doctor``."""
+"""Commands before the first run: ``init``, ``check``, ``doctor``."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
-from fashion_pipeline.cli.exit_codes import FAILED
+from fashion_pipeline.cli.exit_codes import FAILED, WRONG_USE
 from fashion_pipeline.cli.terminal import json_option
 from fashion_pipeline.settings import Settings
+from fashion_pipeline.stores import NO_STORES
 
 
 @click.command(short_help="Write a commented stores.yaml and .env.example.")
@@ -21,6 +23,24 @@ def init(folder: Path) -> None:
     for path in write_starter(folder):
         click.echo(f"Wrote {path}")
     click.echo("\n".join(next_steps(folder)))
+
+
+@click.command(short_help="Check the settings and stores.yaml; no shop is contacted.")
+@json_option
+def check(*, as_json: bool) -> None:
+    """Check the settings and every entry of stores.yaml; no shop and no database is contacted."""
+    listed = Settings.read().store_list()
+    for name, error in listed.misconfigured.items():
+        click.echo(f"{name}: {error}", err=True)
+    if listed:
+        click.echo(f"{len(listed)} valid stores: {', '.join(listed)}", err=True)
+    elif not listed.misconfigured:
+        click.echo(NO_STORES, err=True)
+    if as_json:
+        errors = {name: str(error) for name, error in listed.misconfigured.items()}
+        click.echo(json.dumps({"valid": list(listed), "misconfigured": errors}))
+    if listed.misconfigured:
+        sys.exit(WRONG_USE)
 
 
 @click.command(short_help="Check every shop, or only STORE's, for problems.")

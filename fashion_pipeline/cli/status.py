@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,7 @@ from fashion_pipeline.cli.report import InSinks, outcome_lines, status_lines
 from fashion_pipeline.cli.terminal import json_option, say
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline.services import Services
-from fashion_pipeline.stores import NO_STORES
+from fashion_pipeline.stores import NO_STORES, STORE_ID
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.desired import ProductOutcome
@@ -27,16 +27,27 @@ def status(store: str | None, *, as_json: bool) -> None:
     """Show what both sinks hold of each store (or only of STORE), and why other products are missing."""
     services = Services.read()
     listed = services.settings.store_list()
-    wanted = [listed.require(store).id] if store else list(listed)
+    wanted = [listed.require(store).id] if store else [*listed, *_known_ids(listed.misconfigured)]
     with services.postgres_url():  # an embedded server starts once
         sinks = read_sinks(services, wanted, detached=store is None)
     if as_json:
-        click.echo(json.dumps({"stores": {store_id: stored.as_json() for store_id, stored in sinks.items()}}))
+        report: dict[str, Any] = {"stores": {store_id: stored.as_json() for store_id, stored in sinks.items()}}
+        if listed.misconfigured:
+            report["misconfigured"] = {name: str(error) for name, error in listed.misconfigured.items()}
+        click.echo(json.dumps(report))
         return
     if not sinks:
         say(NO_STORES)
     for store_id, stored in sinks.items():
-        click.echo("\n".join(status_lines(store_id, stored, store=listed.get(store_id))))
+        error = listed.misconfigured.get(store_id)
+        click.echo("\n".join(status_lines(store_id, stored, store=listed.get(store_id), misconfigured=error)))
+    for name in [name for name in listed.misconfigured if name not in sinks and not store]:
+        click.echo(f"{name}: misconfigured: {listed.misconfigured[name]}")
+
+
+def _known_ids(names: Iterable[str]) -> list[str]:
+    """Return the names that are ids of stores; an entry without an id is named by its line."""
+    return [name for name in names if STORE_ID.fullmatch(name)]
 
 
 @click.command(short_help="Explain the outcome of STORE's products, or of one.")

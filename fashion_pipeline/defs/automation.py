@@ -7,7 +7,7 @@ import dagster as dg
 
 from fashion_pipeline.defs.assets import TABLE_ASSETS
 from fashion_pipeline.defs.resources import PARTITION_TAG
-from fashion_pipeline.errors import StoresFileError
+from fashion_pipeline.errors import FashionError
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.stores import DEFAULT_SWEEP, Store
 
@@ -50,14 +50,14 @@ def missing_partitions(instance: dg.DagsterInstance, listed: Mapping[str, Store]
 def sweep_schedules() -> list[dg.ScheduleDefinition]:
     """One schedule for each distinct ``sweep`` in stores.yaml, requesting the sweep of its stores.
 
-    Without a stores.yaml there is one for the default time, so that the location still loads.
+    Where stores.yaml cannot be read there is one for the default time, so that the location still loads.
     """
     try:
         listed = Settings.read().store_list()
-    except StoresFileError as error:
-        if Settings.read().stores.exists():
-            raise
-        dg.get_dagster_logger().info("%s", error)
+    except (
+        FashionError
+    ) as error:  # the location loads all the same: its sensors and the check stores_configured report it
+        dg.get_dagster_logger().warning("%s", error)
         return [_sweep(DEFAULT_SWEEP)]
     return [_sweep(cron) for cron in sorted({store.sweep for store in listed.values()} or {DEFAULT_SWEEP})]
 

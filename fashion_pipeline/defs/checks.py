@@ -4,17 +4,20 @@ A check that does not pass warns and stops nothing; its description says in plai
 wrong and what to do. What is true of all stores together is checked by ``health``.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.errors import without_store
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline.read_state import ReadState
 from fashion_pipeline.records import Product, Table
 
 if TYPE_CHECKING:
+    from fashion_pipeline.defs.cursors import StoreNews
     from fashion_pipeline.embedding.soundness import VectorSample
     from fashion_pipeline.shop.catalogue import ReadCounts
     from fashion_pipeline.sinks.agreement import Agreement
@@ -25,23 +28,36 @@ Cell = str | int | float | None
 SAMPLE = 20
 """Products named by a check; all are counted."""
 
-LISTING_COMPLETE = dg.AssetCheckSpec(
+
+def _spec(name: str, *, asset: str, description: str) -> dg.AssetCheckSpec:
+    """Specify a check with a result for each store, as the asset has a partition for each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # without it a check shows the store that ran last
+        return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=stores)
+
+
+LISTING_COMPLETE = _spec(
     "listing_complete",
     asset="raw_products",
     description="The shop was read, its last full listing can be believed, and it hides no product.",
 )
-VECTORS_SOUND = dg.AssetCheckSpec(
+VECTORS_SOUND = _spec(
     "vectors_sound",
     asset="embeddings",
     description="Stored vectors have norm 1, 768 finite numbers, and this run's model; a sample of the store's.",
 )
-REMOVALS_HELD = dg.AssetCheckSpec(
+REMOVALS_HELD = _spec(
     "removals_held", asset="postgres_products", description="No product is kept only because nobody has agreed yet."
 )
-LEFT_TO_RETRY = dg.AssetCheckSpec(
+LEFT_TO_RETRY = _spec(
     "left_to_retry", asset="postgres_products", description="No product of the store waits for another try."
 )
-SINKS_AGREE = dg.AssetCheckSpec(
+STORES_ANSWER = dg.AssetCheckSpec(
+    "stores_answer",
+    asset="all_stores",
+    description="Each shop answers and accepts its keys, as the sensor new_products last saw it.",
+)
+SINKS_AGREE = _spec(
     "sinks_agree",
     asset="qdrant_points",
     description="The store's live rows have their points, and its points their rows: counted, and a sample each way.",
@@ -49,16 +65,57 @@ SINKS_AGREE = dg.AssetCheckSpec(
 
 
 def warn(
-    spec: dg.AssetCheckSpec, problems: Sequence[str], *, fine: str, metadata: Mapping[str, Any] | None = None
+    spec: dg.AssetCheckSpec,
+    problems: Sequence[str],
+    *,
+    fine: str,
+    metadata: Mapping[str, Any] | None = None,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.WARN,
 ) -> dg.AssetCheckResult:
-    """Return a check's result: passed where there is no problem, else a warning that names them."""
+    """Return a check's result: passed where there is no problem, else a warning (or an error) that names them."""
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
         passed=not problems,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=severity,
         description="; ".join(problems) or fine,
         metadata=metadata or {},
+    )
+
+
+def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """Return a result as the event that a sensor reports."""
+    if result.asset_key is None or result.check_name is None:
+        msg = "a result of a sensor names its asset and its check"
+        raise ValueError(msg)
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+    )
+
+
+def stores_answer(silent: "Mapping[str, StoreNews]", *, paused: Collection[str] = ()) -> dg.AssetCheckResult:
+    """Fail if a shop refuses its keys, or has not answered for a while."""
+    reported = {store_id: known for store_id, known in silent.items() if store_id not in paused}
+    problems = [
+        f"{store_id}: {'the shop refuses the keys' if known.refused else 'the shop does not answer'}"
+        f"{f' since {known.silent_since:%Y-%m-%d %H:%M} UTC' if known.silent_since else ''}: {known.silence}"
+        for store_id, known in list(reported.items())[:SAMPLE]
+    ]
+    if len(reported) > SAMPLE:
+        problems.append(f"and {len(reported) - SAMPLE} more stores")
+    if problems:
+        problems[-1] += ". fashion-pipeline doctor STORE names the cause"
+    return warn(
+        STORES_ANSWER,
+        problems,
+        fine="every shop that was asked answers",
+        metadata={"silent": len(reported)},
+        severity=dg.AssetCheckSeverity.ERROR,
     )
 
 

@@ -52,7 +52,7 @@ def serve_ui(*, port: int, store_ids: Sequence[str]) -> None:
     ]  # it warns of reloads
     commands = {
         "web server": [
-            "dagster_webserver",
+            "fashion_pipeline.defs.webserver",
             *quiet,
             "--host",
             HOST,
@@ -125,6 +125,9 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not reach this machine
+
+
 def _wait_until_up(port: int, services: dict[str, subprocess.Popen[bytes]]) -> None:
     import time
 
@@ -135,7 +138,7 @@ def _wait_until_up(port: int, services: dict[str, subprocess.Popen[bytes]]) -> N
                 msg = f"the {name} did not start (exit code {service.returncode}); its last lines are above"
                 raise FashionError(msg)
         try:
-            urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2)
+            _direct.open(f"http://{HOST}:{port}/server_info", timeout=2)
         except OSError:
             time.sleep(0.2)
         else:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from croniter import croniter
+from dagster._core.scheduler.instigation import SensorInstigatorData as SensorData
 
-from fashion_pipeline.defs.checks import SAMPLE, Cell, sample, table, warn
+from fashion_pipeline.defs.checks import SAMPLE, STORES_ANSWER, Cell, sample, stores_answer, table, warn
+from fashion_pipeline.defs.cursors import News
 from fashion_pipeline.defs.resources import PostgresResource, QdrantResource
 from fashion_pipeline.outcomes import SystemClock
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.stores import Store
+from fashion_pipeline.stores import Store, StoreList
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.desired import ProductOutcome
@@ -44,7 +46,16 @@ STORES_LEFT_TO_RETRY = dg.AssetCheckSpec(
 STORES_REFUSE_AS_USUAL = dg.AssetCheckSpec(
     "stores_refuse_as_usual",
     asset=ALL_STORES.key,
-    description="No store refuses a share of its products that is clearly above the median of its earlier days.",
+    description="No store refuses a share of its products that is clearly above the median of its earlier days, or "
+    "60 % of them while it has none.",
+)
+STORES_CONFIGURED = dg.AssetCheckSpec(
+    "stores_configured", asset=ALL_STORES.key, description="stores.yaml has no mistake; a store with one is not run."
+)
+STORES_AWAIT_CONSENT = dg.AssetCheckSpec(
+    "stores_await_consent",
+    asset=ALL_STORES.key,
+    description="No removal in any store waits for a person's consent.",
 )
 STORES_AGREE = dg.AssetCheckSpec(
     "stores_agree",
@@ -54,21 +65,67 @@ STORES_AGREE = dg.AssetCheckSpec(
 
 
 @dg.multi_asset_check(
-    name="all_stores", specs=[STORES_READ, STORES_LISTED, STORES_LEFT_TO_RETRY, STORES_REFUSE_AS_USUAL, STORES_AGREE]
+    name="all_stores",
+    specs=[
+        STORES_CONFIGURED,
+        STORES_ANSWER,
+        STORES_READ,
+        STORES_LISTED,
+        STORES_AWAIT_CONSENT,
+        STORES_LEFT_TO_RETRY,
+        STORES_REFUSE_AS_USUAL,
+        STORES_AGREE,
+    ],
 )
-def all_stores(postgres: PostgresResource, qdrant: QdrantResource) -> Iterator[dg.AssetCheckResult]:
+def all_stores(
+    context: dg.AssetCheckExecutionContext, postgres: PostgresResource, qdrant: QdrantResource
+) -> Iterator[dg.AssetCheckResult]:
     """Check every store that stores.yaml lists or the sinks hold."""
     from fashion_pipeline.sinks.postgres.health import StoreHealth
 
     now = SystemClock().now()
     listed = Settings.read().store_list()
+    yield _stores_configured(listed)
+    yield _stores_answer(context.instance, listed, now)
     found, left, rows, points = asyncio.run(_look(postgres, qdrant, now))
     stores = {store_id: found.get(store_id, StoreHealth()) for store_id in sorted({*listed, *found, *rows})}
     yield _stores_read(stores, listed, now)
     yield _stores_listed(stores, listed, rows)
+    yield _stores_await_consent(stores)
     yield _stores_left_to_retry(stores, left)
     yield _stores_refuse_as_usual(stores)
     yield _stores_agree(rows, points)
+
+
+def _stores_configured(listed: StoreList) -> dg.AssetCheckResult:
+    problems = [str(error) for error in listed.misconfigured.values()]
+    fine = f"{len(listed):,} stores, no mistake"
+    return warn(STORES_CONFIGURED, problems, fine=fine, metadata={"misconfigured": len(problems)})
+
+
+def _stores_answer(instance: dg.DagsterInstance, listed: StoreList, now: datetime) -> dg.AssetCheckResult:
+    """Repeat what the sensor saw last: this job asks no shop."""
+    cursor = None
+    if instance.schedule_storage is not None:  # an instance in memory has none, and no sensors
+        for state in instance.all_instigator_state():
+            if state.instigator_name == "new_products" and isinstance(state.instigator_data, SensorData):
+                cursor = state.instigator_data.cursor
+    memory, _ = News.read(cursor)
+    memory.keep(listed)
+    return stores_answer(memory.silent(now), paused={store.id for store in listed.values() if store.paused})
+
+
+def _stores_await_consent(stores: "Mapping[str, StoreHealth]") -> dg.AssetCheckResult:
+    waiting = {store_id: health.waiting for store_id, health in stores.items() if health.waiting}
+    problems = []
+    if waiting:
+        problems.append(
+            f"{sum(waiting.values()):,} removals wait for consent in {len(waiting)} stores: {_some(list(waiting))}. If they "
+            "are right, run fashion-pipeline ingest STORE --allow-removals"
+        )
+    rows: list[dict[str, Cell]] = [{"store": store_id, "products": number} for store_id, number in waiting.items()]
+    shown = table(rows, {"store": "string", "products": "int"})
+    return warn(STORES_AWAIT_CONSENT, problems, fine="no removal waits for consent", metadata={"waiting": shown})
 
 
 async def _look(
@@ -88,14 +145,12 @@ async def _look(
     return found, left, rows, points
 
 
-def _stores_read(
-    stores: "Mapping[str, StoreHealth]", listed: Mapping[str, Store], now: datetime
-) -> dg.AssetCheckResult:
+def _stores_read(stores: "Mapping[str, StoreHealth]", listed: StoreList, now: datetime) -> dg.AssetCheckResult:
     rows: list[dict[str, Cell]] = []
     late = []
     for store_id, health in stores.items():
         store = listed.get(store_id)
-        state = "detached" if store is None else "paused" if store.paused else "listed"
+        state = _state(store_id, listed)
         swept_at = health.swept_at or health.read_at
         hours = {"read": _hours(health.read_at, now), "swept": _hours(swept_at, now)}
         rows.append({"store": store_id, "state": state, **hours})
@@ -117,6 +172,13 @@ def _stores_read(
     )
 
 
+def _state(store_id: str, listed: StoreList) -> str:
+    if store_id in listed.misconfigured:
+        return "misconfigured"
+    store = listed.get(store_id)
+    return "detached" if store is None else "paused" if store.paused else "listed"
+
+
 def _hours(moment: datetime | None, now: datetime) -> float | None:
     return None if moment is None else round((now - moment).total_seconds() / 3600, 1)
 
@@ -129,9 +191,9 @@ def _last_but_one(store: Store, now: datetime) -> datetime:
 
 
 def _stores_listed(
-    stores: "Mapping[str, StoreHealth]", listed: Mapping[str, Store], rows: Mapping[str, int]
+    stores: "Mapping[str, StoreHealth]", listed: StoreList, rows: Mapping[str, int]
 ) -> dg.AssetCheckResult:
-    detached = [store_id for store_id in stores if store_id not in listed]
+    detached = [store_id for store_id in stores if store_id not in listed and store_id not in listed.misconfigured]
     paused = [store_id for store_id in stores if store_id in listed and listed[store_id].paused]
     problems = []
     if detached:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dagster as dg
 import psutil
@@ -164,6 +164,26 @@ def run_store(
     if isinstance(result.error, KeyboardInterrupt | SystemExit):
         raise result.error
     return result
+
+
+SINK_FAILURES = {"DatabaseUnavailable", "VectorStoreUnavailable"}
+
+
+def failed_on_sink(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return whether a run failed because PostgreSQL or Qdrant did not answer: the shop is not to blame."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for record in instance.all_logs(run_id, of_type=kinds):
+        event = record.dagster_event
+        error: Any = None
+        if event is not None and event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+        elif event is not None:
+            error = getattr(event.event_specific_data, "error", None)
+        while error is not None:
+            if error.cls_name in SINK_FAILURES:
+                return True
+            error = error.cause
+    return False
 
 
 def _cause(error: BaseException) -> BaseException:

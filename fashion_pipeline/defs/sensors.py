@@ -16,9 +16,11 @@ from fashion_pipeline.defs.automation import (
     runnable,
     unfinished_stores,
 )
+from fashion_pipeline.defs.checks import evaluation, stores_answer
 from fashion_pipeline.defs.cursors import Due, News, StoreNews
 from fashion_pipeline.defs.partitions import stores
 from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource
+from fashion_pipeline.defs.runs import failed_on_sink
 from fashion_pipeline.outcomes import Clock, SystemClock
 from fashion_pipeline.services import Services
 from fashion_pipeline.settings import Settings
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 7.0
 """For the answers of all shops; with what comes before and after, a tick of 500 stores takes less than 10 s."""
+NOT_INGESTING = {"reconcile_store"}
+"""Jobs of one store whose end says nothing about its shop."""
 MOST_REQUESTS = 200
 """Of one tick; the others follow in the next."""
 MOST_ENDED_RUNS = 1000
@@ -44,15 +48,17 @@ _OVERLAP = timedelta(minutes=1)
 
 @dg.sensor(
     job=ingest_store,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     description="Asks every shop each minute what changed, and requests a run of each store with news.",
 )
 def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """Ask every shop, all at once, whether a product is new or changed, and request its store's run.
 
     A shop that does not answer in time delays no other, and is asked again at the next tick. A
-    store whose run failed is run again, after a wait that doubles from 5 minutes to 6 hours; one
-    that sends Retry-After is left alone for so long, up to a day.
+    store whose run failed is run again, whoever started that run, after a wait that doubles from 5
+    minutes to 6 hours; from 30 seconds to 15 minutes where PostgreSQL or Qdrant did not answer. A run
+    that a person terminated is not. A shop that sends Retry-After is left alone for so long, up to a
+    day. One that refuses the keys, or has not answered for 45 minutes, fails the check stores_answer.
     """
     clock = SystemClock()
     now = clock.now()
@@ -62,15 +68,20 @@ def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     settings = Settings.read()
     listed = settings.store_list()
     ready = runnable(listed, busy=unfinished_stores(context.instance))
-    memory.keep(listed)
+    memory.keep([*listed, *listed.misconfigured])
+    for store_id, error in listed.misconfigured.items():
+        context.log.warning("store %s is misconfigured and is not asked: %s", store_id, error)
     _count_ended_runs(context.instance, memory, now=now)
-    asked = [ready[store_id] for store_id in memory.in_turn(ready) if memory.of(store_id).may_run(now)]
+    asked = [ready[store_id] for store_id in memory.in_turn(ready) if memory.may_ask(store_id, now)]
     answers = asyncio.run(_ask(asked, memory, settings=settings, clock=clock))
     for store_id, why in _silence(answers).items():
         context.log.warning("store %s (%s) gives no answer: %s", store_id, listed[store_id].url, why)
+    _record_silence(answers, memory, now=now)
     for store_id, seconds in answers.pauses.items():
         memory.of(store_id).pause(seconds, now=now)
     requests = _requests([store.id for store in asked], answers.recent, memory, now=now)
+    if memory.is_full_round(now):
+        memory.asked_at = now
     memory.first += sorted(answers.not_asked)
     memory.last = sorted(answers.late)
     added = missing_partitions(context.instance, listed)
@@ -78,12 +89,35 @@ def new_products(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         run_requests=requests,
         skip_reason=None if requests else _nothing_new(listed, asked, answers),
         dynamic_partitions_requests=[stores.build_add_request(added)] if added else [],
+        asset_events=_silence_report(memory, listed, now=now),
         cursor=memory.model_dump_json(),
     )
 
 
+def _record_silence(answers: "Answers", memory: News, *, now: datetime) -> None:
+    """Record which shops answered and which did not; one whose turn did not come keeps what is known of it."""
+    for store_id in answers.recent:
+        memory.of(store_id).answered()
+    for store_id, why in answers.failed.items():
+        memory.of(store_id).kept_silent(why, refused=store_id in answers.refused, now=now)
+    for store_id in answers.late:
+        memory.of(store_id).kept_silent(f"no answer within {DEADLINE_S:g} s", refused=False, now=now)
+
+
+def _silence_report(memory: News, listed: Mapping[str, Store], *, now: datetime) -> list[dg.AssetCheckEvaluation]:
+    """Report the silent shops in the check ``stores_answer`` when they are others than before."""
+    silent = memory.silent(now)
+    if memory.reported == list(silent):
+        return []
+    memory.reported = list(silent)
+    return [evaluation(stores_answer(silent, paused={store.id for store in listed.values() if store.paused}))]
+
+
 def _count_ended_runs(instance: dg.DagsterInstance, memory: News, *, now: datetime) -> None:
-    """Learn which runs succeeded and failed since the last tick. A run that a person canceled counts as failed."""
+    """Record which runs succeeded and failed since the last tick, whoever started them.
+
+    Only a person terminates a run: it is not retried, until there is news or a sweep is due.
+    """
     from dagster import DagsterRunStatus as RunStatus
 
     since, memory.checked_at = memory.checked_at, now
@@ -91,7 +125,6 @@ def _count_ended_runs(instance: dg.DagsterInstance, memory: News, *, now: dateti
         return
     records = instance.get_run_records(
         dg.RunsFilter(
-            job_name=ingest_store.name,
             statuses=[RunStatus.SUCCESS, RunStatus.FAILURE, RunStatus.CANCELED],
             updated_after=since - _OVERLAP,
         ),
@@ -104,14 +137,15 @@ def _count_ended_runs(instance: dg.DagsterInstance, memory: News, *, now: dateti
     for record in records:
         run = record.dagster_run
         known = memory.stores.get(run.tags.get(PARTITION_TAG, ""))
-        if known is not None:
-            ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
-            known.count(
-                run.run_id,
-                ended_at=ended_at.replace(tzinfo=UTC),
-                succeeded=run.is_success,
-                sweep=is_sweep(run),
-            )
+        if known is None or run.job_name in NOT_INGESTING:
+            continue
+        ended_at = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.update_timestamp
+        ended_at = ended_at.replace(tzinfo=UTC)
+        if run.status is not RunStatus.FAILURE:
+            known.settle(ended_at=ended_at)
+        elif not known.is_counted(ended_at):
+            sink_failed = failed_on_sink(instance, run.run_id)
+            known.fail(run.run_id, ended_at=ended_at, sweep=is_sweep(run), sink_failed=sink_failed)
 
 
 async def _ask(asked: Sequence[Store], memory: News, *, settings: Settings, clock: Clock) -> "Answers":

@@ -13,12 +13,12 @@ import httpx
 
 from fashion_pipeline.errors import WebError
 from fashion_pipeline.outcomes import Clock
-from fashion_pipeline.shop.answers import clean, describe, error_code, read_json
+from fashion_pipeline.redaction import printable
+from fashion_pipeline.shop.answers import describe, error_code, in_one_line, read_json
 from fashion_pipeline.shop.auth import authentication
 from fashion_pipeline.shop.rest import read_total
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Reply, Web
-from fashion_pipeline.web.guard import printable
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -111,7 +111,7 @@ class ProbeClient:
             reply=reply,
             value=value,
             code=error_code(reply),
-            said=describe(reply, store=self.store),
+            said=describe(reply),
             seconds=seconds,
             asked_at=began_at + timedelta(seconds=seconds / 2),
         )
@@ -123,4 +123,4 @@ class ProbeClient:
     def why(self, error: WebError) -> str:
         """Return why there was no response: the error's message without its URL and advice."""
         host = httpx.URL(self.store.url).host
-        return clean(error.message, self.store).replace(f"{error.url}: ", "").replace(error.url, host)
+        return in_one_line(error.message).replace(f"{error.url}: ", "").replace(error.url, host)

@@ -25,7 +25,10 @@ def run_doctor(settings: Settings, store_id: str | None, *, images: int, seconds
     stores = settings.store_list()
     wanted = [stores.require(store_id)] if store_id else list(stores.values())
     if not wanted:
-        raise SettingsError(NO_STORES)
+        raise next(iter(stores.misconfigured.values()), SettingsError(NO_STORES))
+    misconfigured = {} if store_id else {name: str(error) for name, error in stores.misconfigured.items()}
+    for name, message in misconfigured.items():
+        click.echo(f"{name}: misconfigured: {message}", err=True)
 
     def report(examination: Examination) -> None:
         if not as_json:
@@ -36,4 +39,4 @@ def run_doctor(settings: Settings, store_id: str | None, *, images: int, seconds
     )
     if as_json:
         click.echo(json.dumps({"stores": {each.store.id: each.as_json() for each in examinations}}))
-    return all(each.verdict is not Verdict.FAILED for each in examinations)
+    return not misconfigured and all(each.verdict is not Verdict.FAILED for each in examinations)

@@ -22,10 +22,11 @@ from fashion_pipeline.images.jobs import Host, Job, by_host
 from fashion_pipeline.images.plan import ProductImage, Step, images_of, next_step
 from fashion_pipeline.outcomes import Clock, Reason, Status
 from fashion_pipeline.records import FetchedImage, Image, Product, Table
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Limits, Web
-from fashion_pipeline.web.guard import printable, redact
+from fashion_pipeline.web.guard import redact
 
 log = logging.getLogger(__name__)
 

@@ -81,6 +81,9 @@ def embedded_postgres(home: Home, *, database: str = "fashion") -> Iterator[str]
         LockTimeout: a server that is stopping did not end within a minute.
     """
     cluster = _Cluster(home.local("postgres").absolute())
+    for name in [name for name in os.environ if name.startswith("PG")]:  # libpq would mix them into our connections
+        log.warning("%s is ignored: it is for a PostgreSQL server, and FASHION_DATABASE_URL names none", name)
+        del os.environ[name]
     with _uses_guard:
         use = _uses.setdefault(cluster.root, _Use())
         if use.count == 0:
@@ -122,7 +125,7 @@ class _Cluster:
         """Where the running server listens. It is recorded, because ``TMPDIR`` differs between processes."""
         try:
             return Path(json.loads(self.launch_file.read_text())["socket_directory"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def url(self, database: str) -> str:

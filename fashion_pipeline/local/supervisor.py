@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -118,7 +119,24 @@ class _Supervisor:
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
+        if self.account is not None:
+            settings |= self._access()
         return [f"--{name}={value}" for name, value in settings.items()]
+
+    def _access(self) -> dict[str, str]:
+        """Let only the user who runs the pipeline connect, not the account that runs the server.
+
+        The server of a root user may have been given the right to read root's files, so that it reaches its
+        home; whoever can connect can use that right (``COPY FROM PROGRAM``).
+        """
+        owner = pwd.getpwuid(os.geteuid()).pw_name
+        rules = {"hba_file": "local all all peer map=owner\n", "ident_file": f"owner {owner} postgres\n"}
+        for name, text in rules.items():
+            temporary = self.root / f"{name}.tmp"
+            temporary.write_text(text)
+            temporary.chmod(0o644)
+            temporary.replace(self.root / name)
+        return {name: str(self.root / name) for name in rules}
 
     @staticmethod
     def _wait_for(lock: IO[str], seconds: float) -> None:

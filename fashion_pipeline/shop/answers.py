@@ -23,9 +23,10 @@ from fashion_pipeline.errors import (
     WebError,
 )
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.redaction import blank, printable
 from fashion_pipeline.stores import Store
 from fashion_pipeline.web.client import Reply
-from fashion_pipeline.web.guard import printable, redact
+from fashion_pipeline.web.guard import redact
 from fashion_pipeline.web.replies import retry_after_s
 
 INVALID_ID = "woocommerce_rest_product_invalid_id"
@@ -101,13 +102,13 @@ def error_code(reply: Reply) -> str:
     return _error(reply)[0]
 
 
-def describe(reply: Reply, *, store: Store) -> str:
+def describe(reply: Reply) -> str:
     """Describe a response other than 200, for a message: its status, and WordPress's error or the page's title."""
     code, words = _error(reply)
     if not code:
-        title = printable(clean(_title(reply), store))
+        title = printable(in_one_line(_title(reply)))
         return f"{reply.status} with the page {title!r}" if title else f"{reply.status} without a WordPress error"
-    return f"{reply.status} ({printable(clean(code, store))}: {printable(clean(words, store))})"
+    return f"{reply.status} ({printable(in_one_line(code))}: {printable(in_one_line(words))})"
 
 
 def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
@@ -119,7 +120,7 @@ def refusal(reply: Reply, *, store: Store, path: str) -> ShopError:
         path: below ``/wp-json/wc/v3/``, without a query.
     """
     kind, advice = _classify(reply, store)
-    error = kind(f"{asked(store, path)} answered {describe(reply, store=store)}", store_id=store.id, advice=advice)
+    error = kind(f"{asked(store, path)} answered {describe(reply)}", store_id=store.id, advice=advice)
     error.retry_after_s = _retry_after_s(reply)
     return error
 
@@ -168,7 +169,7 @@ def broken(error: WebError, *, store: Store) -> ShopError:
         advice = "; ".join(filter(None, [advice, _WHAT_TO_CHECK.get(error.reason)]))
     elif isinstance(error, BadReply):
         kind = ShopProtocolError
-    return kind(clean(error.message, store), store_id=store.id, advice=clean(advice, store))
+    return kind(in_one_line(error.message), store_id=store.id, advice=in_one_line(advice))
 
 
 def not_json(reply: Reply, problem: ValueError, *, store: Store, path: str) -> ShopProtocolError:
@@ -202,7 +203,7 @@ def _error(reply: Reply) -> tuple[str, str]:
 def _title(reply: Reply) -> str:
     """Return the title of an HTML page; ``""`` for any other body."""
     found = _TITLE.search(reply.body[:_HEAD_BYTES].decode("utf-8", "replace"))
-    return html.unescape(found[1]).strip()[:_LONGEST_TITLE] if found else ""
+    return blank(html.unescape(found[1]).strip())[:_LONGEST_TITLE] if found else ""
 
 
 def _about_outage(reply: Reply) -> str:
@@ -239,7 +240,7 @@ def _about_keys(reply: Reply, code: str, store: Store) -> str:
 
 def about_redirect(reply: Reply, *, store: Store) -> str:
     """Name the target of a redirect, without its query, and what to do about it."""
-    target = clean(redact(reply.headers.get("location", "")), store)
+    target = in_one_line(redact(reply.headers.get("location", "")))
     base, below, _ = target.partition("/wp-json")
     if "://" in base and below and base.rstrip("/") != store.url:
         return f"it redirects to {base.rstrip('/')}: set the store's url in stores.yaml to that"
@@ -248,9 +249,6 @@ def about_redirect(reply: Reply, *, store: Store) -> str:
     return f"it redirects to {target or 'nowhere'}, which is not a shop's API: exempt /wp-json/ from that redirect"
 
 
-def clean(text: str, store: Store) -> str:
-    """Blank the keys, in case a shop repeats them in a message."""
-    for secret in (store.consumer_key, store.consumer_secret):
-        if secret.get_secret_value():
-            text = text.replace(secret.get_secret_value(), "***")
-    return " ".join(text.split())
+def in_one_line(text: str) -> str:
+    """Return a shop's text without line breaks, and without a secret that the shop repeats."""
+    return " ".join(blank(text).split())

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fashion_pipeline.errors import FashionError, ShopError, without_store
+from fashion_pipeline.errors import FashionError, ShopAuthError, ShopError, without_store
 from fashion_pipeline.outcomes import Clock
+from fashion_pipeline.redaction import blank
 from fashion_pipeline.shop.news import Recent, recent_changes
 from fashion_pipeline.shop.rest import Pages
 from fashion_pipeline.stores import Store
@@ -30,6 +31,7 @@ class Answers:
     Attributes:
         recent: the recent changes of the shops that answered.
         failed: the error of each shop that failed, in one line.
+        refused: of these, the shops that refuse the keys: they do not recover by themselves.
         pauses: of the shops that failed, the seconds until the shop wants the next request.
         late: shops that were asked and did not answer in time.
         not_asked: shops whose turn did not come in time.
@@ -37,6 +39,7 @@ class Answers:
 
     recent: dict[str, Recent] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     pauses: dict[str, float] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
     not_asked: set[str] = field(default_factory=set)
@@ -71,6 +74,8 @@ async def poll(
                     answers.recent[store.id] = await recent_changes(shop, since, clock=clock)
             except FashionError as error:
                 answers.failed[store.id] = _in_one_line(without_store(error, store.id))
+                if isinstance(error, ShopAuthError):
+                    answers.refused.add(store.id)
                 if isinstance(error, ShopError) and error.retry_after_s is not None:
                     answers.pauses[store.id] = error.retry_after_s
             except Exception as error:  # noqa: BLE001 - no error of one shop may end the requests to the others
@@ -87,4 +92,4 @@ async def poll(
 
 
 def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(blank(text).split())

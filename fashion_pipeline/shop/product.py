@@ -18,9 +18,9 @@ from typing import Any
 from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Image, Product
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.shop.gallery import NO_VARIATIONS, UNSTORABLE, Variations, own_images, read_gmt, with_variations
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.guard import printable
 
 FIELDS = (
     "id,type,status,name,description,short_description,price,permalink,external_url,stock_status,post_password,"

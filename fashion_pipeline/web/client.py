@@ -21,8 +21,9 @@ import httpx
 from fashion_pipeline import __version__
 from fashion_pipeline.errors import BadReply, BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Clock, Reason
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.web.connections import Connections, ssl_context
-from fashion_pipeline.web.guard import Guard, Target, printable, redact
+from fashion_pipeline.web.guard import Guard, Target, redact
 from fashion_pipeline.web.limiter import HostLimiter
 from fashion_pipeline.web.pinned import ADDRESSES
 from fashion_pipeline.web.replies import RETRIED, Limits, Reply, read_body, refusal, usable

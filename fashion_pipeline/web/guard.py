@@ -23,6 +23,7 @@ import httpx
 
 from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.stores import Store
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -231,11 +232,6 @@ def redact(url: str | httpx.URL) -> str:
     else:
         text = text.rpartition("@")[2]
     return printable(text)
-
-
-def printable(text: object) -> str:
-    """Return a stranger's text for use in a message: at most 200 characters, no terminal control characters."""
-    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in str(text)[:200])
 
 
 def _unwrap(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -10,7 +10,7 @@ import httpx
 
 from fashion_pipeline.errors import BadReply, HostUnavailable, RefusedByHost, WebError
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline.web.guard import printable
+from fashion_pipeline.redaction import printable
 
 _GONE = frozenset({404, 410})
 RETRIED = "it is retried later"

@@ -40,7 +40,7 @@ def test_a_key_not_yet_filled_in_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         StoresFileError, match=rf"{KEY_VARIABLES[0]}, which is not set; export it, or put it into .*\.env"
     ):
-        read_stores(stores)
+        read_stores(stores).require(STORE_ID)
 
 
 def test_every_key_of_a_store_stands_there_and_is_valid_without_its_comment_sign(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def last_object(ran: Any) -> dict[str, Any]:
 
 def test_ingest_prints_what_it_did_as_its_last_line(pipeline: Pipeline) -> None:
     """Over http with OAuth, ``ingest --json`` ends with the agreed object; again, it did nothing."""
-    first = pipeline.command("ingest", pipeline.store_id, "--json")
+    first = pipeline.cold_command("ingest", pipeline.store_id, "--json")
     assert first.returncode == 0, first.stderr
     report = last_object(first)["stores"][pipeline.store_id]
     assert set(report) == REPORT_KEYS
@@ -56,11 +56,11 @@ def test_ingest_over_https_trusts_the_stores_own_authority(pipeline: Pipeline, t
             database_url=pipeline.database_url,
             model=pipeline.environment["FASHION_MODEL"],
         )
-        refused = secure.command("ingest", "atelier-nord")
+        refused = secure.cold_command("ingest", "atelier-nord")
         assert refused.returncode == 1
         assert "ca_file" in refused.stderr
         secure.describe(ca_file=str(tmp_path / "ca.pem"))
-        ran = secure.command("ingest", "atelier-nord", "--json")
+        ran = secure.cold_command("ingest", "atelier-nord", "--json")
         assert ran.returncode == 0, ran.stderr
         assert last_object(ran)["stores"]["atelier-nord"]["rows_written"] > 0
 

@@ -30,7 +30,7 @@ from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.files import file_lock
-from fashion_pipeline_tests.defs.test_models import another
+from fashion_pipeline_tests.builders import another_checkpoint
 from fashion_pipeline_tests.pipeline import Pipeline
 
 
@@ -165,7 +165,7 @@ def test_models_are_listed_promoted_and_dropped(
     """``model status`` shows both, readers are moved back and forth, and only what they do not see can be dropped."""
     pipeline.report()
     points = len(pipeline.held().points)
-    monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "another"))
+    monkeypatch.setenv("FASHION_MODEL", another_checkpoint(model, tmp_path / "another"))
     pipeline.report()
     models = json.loads(command("model", "status", "--json").stdout)["models"]
     assert {(it["points"], it["vectors"], it["shown"], it["wanted"]) for it in models.values()} == {

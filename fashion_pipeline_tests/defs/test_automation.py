@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -8,7 +9,7 @@ import pytest
 
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.automation import SWEEP, ingest_store, sweep_schedules
-from fashion_pipeline.errors import StoresFileError
+from fashion_pipeline.settings import Settings
 from fashion_pipeline_tests.pipeline import Pipeline
 
 
@@ -75,8 +76,16 @@ def test_a_time_that_is_none_is_a_mistake_with_its_line(pipeline: Pipeline, cron
         f"stores:\n  - id: a\n    url: https://a.example\n    consumer_key: ${{STORE_KEY}}\n"
         f"    consumer_secret: ${{STORE_SECRET}}\n    sweep: '{cron}'\n"
     )
-    with pytest.raises(StoresFileError, match=r"stores\.yaml:6: store 'a': sweep: is not a cron expression"):
-        sweep_schedules()
+    assert [schedule.cron_schedule for schedule in sweep_schedules()] == ["0 3 * * *"]
+    (error,) = Settings.read().store_list().misconfigured.values()
+    assert re.search(r"stores\.yaml:6: store 'a': sweep: is not a cron expression", str(error))
+
+
+@pytest.mark.parametrize("content", ["stores: [", "", "stores: 7", "\xff"])
+def test_the_location_loads_whatever_stores_yaml_holds(pipeline: Pipeline, content: str) -> None:
+    """A file that cannot be read fails the ticks, with its message; the location with its UI stays."""
+    (pipeline.folder / "stores.yaml").write_text(content, "latin-1")
+    assert [schedule.cron_schedule for schedule in sweep_schedules()] == ["0 3 * * *"]
 
 
 def test_the_location_loads_without_a_stores_file(pipeline: Pipeline) -> None:

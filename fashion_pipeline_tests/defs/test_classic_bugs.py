@@ -19,8 +19,7 @@ import pytest
 
 from fashion_pipeline.errors import VectorStoreUnavailable
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline_tests.defs.test_stories import did, outcome, published, rows
-from fashion_pipeline_tests.pipeline import Pipeline
+from fashion_pipeline_tests.pipeline import Pipeline, did, outcome, published, rows
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 
 

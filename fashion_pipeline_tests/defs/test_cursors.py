@@ -21,15 +21,53 @@ def test_a_failed_store_waits_and_a_success_ends_the_wait() -> None:
     assert known.may_run(NOW)
     for number in (1, 2):
         ended_at = NOW + number * MINUTE
-        known.count(f"run {number}", ended_at=ended_at, succeeded=False, sweep=number == 1)
-        known.count(f"run {number}", ended_at=ended_at, succeeded=False, sweep=False)
+        known.fail(f"run {number}", ended_at=ended_at, sweep=number == 1, sink_failed=False)
+        known.fail(f"run {number}", ended_at=ended_at, sweep=False, sink_failed=False)
     assert (known.failures, known.failed_run, known.sweep) == (2, "run 2", True)
     assert not known.may_run(NOW + 11 * MINUTE)
     assert known.may_run(NOW + 12 * MINUTE)
-    known.count("run 0", ended_at=NOW, succeeded=True, sweep=False)
+    known.settle(ended_at=NOW)
     assert known.failures == 2
-    known.count("run 3", ended_at=NOW + 3 * MINUTE, succeeded=True, sweep=False)
+    known.settle(ended_at=NOW + 3 * MINUTE)
     assert (known.failures, known.sweep, known.may_run(NOW)) == (0, False, True)
+
+
+def test_a_store_whose_sink_failed_waits_for_less() -> None:
+    """PostgreSQL and Qdrant are often back in seconds: 30 seconds, then doubling, at most 15 minutes."""
+    known = StoreNews()
+    waits = []
+    for number in range(1, 8):
+        ended_at = NOW + number * timedelta(hours=1)
+        known.fail(f"run {number}", ended_at=ended_at, sweep=False, sink_failed=True)
+        seconds = next(each for each in range(0, 1000, 30) if known.may_run(ended_at + timedelta(seconds=each)))
+        waits.append(seconds)
+    assert waits == [30, 60, 120, 240, 480, 900, 900]
+    known.fail("run 8", ended_at=NOW + timedelta(hours=9), sweep=False, sink_failed=False)
+    assert known.failures == 1
+
+
+def test_between_two_rounds_only_what_a_sink_failed_is_asked() -> None:
+    """The sensor ticks twice a minute, and asks each shop once a minute all the same."""
+    memory = News(asked_at=NOW)
+    memory.of("a").fail("run", ended_at=NOW, sweep=False, sink_failed=True)
+    memory.of("b").fail("run", ended_at=NOW, sweep=False, sink_failed=False)
+    soon = NOW + timedelta(seconds=31)
+    assert [name for name in "abc" if memory.may_ask(name, soon)] == ["a"]
+    assert [name for name in "abc" if memory.may_ask(name, NOW + MINUTE)] == ["a", "c"]
+    assert memory.may_ask("c", NOW - MINUTE), "a clock that was set back stops nothing"
+
+
+def test_a_shop_is_reported_when_a_person_has_to_look() -> None:
+    """Refused keys at once; no answer after 45 minutes; an answer ends both."""
+    known = StoreNews()
+    known.kept_silent("no answer", refused=False, now=NOW)
+    known.kept_silent("no answer", refused=False, now=NOW + 44 * MINUTE)
+    assert not known.is_silent(NOW + 44 * MINUTE)
+    assert known.is_silent(NOW + 45 * MINUTE)
+    known.answered()
+    assert not known.is_silent(NOW + 90 * MINUTE)
+    known.kept_silent("HTTP 401", refused=True, now=NOW)
+    assert known.is_silent(NOW)
 
 
 def test_a_shop_that_asks_for_a_pause_is_left_alone() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from fashion_pipeline_tests.pipeline import Pipeline, hear_interrupts
 
+pytestmark = pytest.mark.slow
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -69,7 +71,7 @@ def test_a_taken_port_is_one_sentence(pipeline: Pipeline) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ran = pipeline.command("dev", "--port", str(port))
+        ran = pipeline.cold_command("dev", "--port", str(port))
     assert ran.returncode == 2
     assert f"port {port} on 127.0.0.1 is taken" in ran.stderr
     assert "--port" in ran.stderr
@@ -78,4 +80,4 @@ def test_a_taken_port_is_one_sentence(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("port", ["0", "http", "70000"])
 def test_a_port_that_is_none_is_refused(pipeline: Pipeline, port: str) -> None:
     """Nonsense is answered before anything is started."""
-    assert pipeline.command("dev", "--port", port).returncode == 2
+    assert pipeline.cold_command("dev", "--port", port).returncode == 2

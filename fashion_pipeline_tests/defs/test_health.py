@@ -9,14 +9,25 @@ import dagster as dg
 from sqlalchemy import text
 
 from fashion_pipeline.definitions import defs
+from fashion_pipeline.defs.checks import stores_answer
+from fashion_pipeline.defs.cursors import News
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
 from fashion_pipeline.sinks.outcomes import publish_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
-from fashion_pipeline.sinks.postgres.health import remember_run
+from fashion_pipeline.sinks.postgres.health import StoreHealth, remember_run
 from fashion_pipeline_tests.pipeline import Pipeline
 
-CHECKS = {"stores_read", "stores_listed", "stores_left_to_retry", "stores_refuse_as_usual", "stores_agree"}
+CHECKS = {
+    "stores_configured",
+    "stores_answer",
+    "stores_read",
+    "stores_listed",
+    "stores_await_consent",
+    "stores_left_to_retry",
+    "stores_refuse_as_usual",
+    "stores_agree",
+}
 
 
 def test_no_run_of_a_store_makes_what_the_checks_are_about() -> None:
@@ -99,7 +110,7 @@ def test_each_store_that_is_not_well_is_named(pipeline: Pipeline) -> None:
 
     asyncio.run(archive())
     warned, metadata = examined(pipeline)
-    assert warned.keys() == CHECKS
+    assert CHECKS - warned.keys() == {"stores_configured", "stores_answer", "stores_await_consent"}
     assert (
         "1 stores were not compared with their shop since their last but one sweep was due: old."
         in warned["stores_read"]
@@ -113,3 +124,46 @@ def test_each_store_that_is_not_well_is_named(pipeline: Pipeline) -> None:
     assert [row.data["product"] for row in metadata["stores_left_to_retry"]["sample"].records] == ["2"]
     assert "1 stores refuse clearly more of their products than usual: old." in warned["stores_refuse_as_usual"]
     assert f"PostgreSQL and Qdrant differ in 1 stores: {pipeline.store_id}." in warned["stores_agree"]
+
+
+def test_a_misconfigured_store_is_amber_and_not_detached(pipeline: Pipeline) -> None:
+    """Its mistake is named with file and line; what the sinks hold of it is still listed."""
+    pipeline.report()
+    pipeline.describe(currency="euros")
+    warned, metadata = examined(pipeline)
+    assert "stores.yaml:1: store" in warned["stores_configured"]
+    assert "currency" in warned["stores_configured"]
+    assert "stores_listed" not in warned
+    assert [
+        row.data["state"] for row in metadata["stores_read"]["hours since a store was read, and swept"].records
+    ] == ["misconfigured"]
+
+
+def test_waiting_for_consent_stays_in_sight(pipeline: Pipeline) -> None:
+    """The check of all stores names the store and the number until a person has agreed."""
+    pipeline.report()
+
+    async def wait() -> None:
+        statement = "UPDATE product_outcomes SET reasons = ARRAY['awaiting_consent'] WHERE status = 'ok'"
+        async with database(pipeline.database_url) as engine, engine.begin() as connection:
+            await connection.execute(text(statement))
+
+    asyncio.run(wait())
+    warned, _ = examined(pipeline)
+    assert f"removals wait for consent in 1 stores: {pipeline.store_id}." in warned["stores_await_consent"]
+    assert "--allow-removals" in warned["stores_await_consent"]
+
+
+def test_a_first_run_that_refuses_most_is_reported() -> None:
+    """Without a history nothing is usual: a share of 60 % is reported, of ten products at least."""
+    assert StoreHealth(products=20, refused=17).jumped
+    assert not StoreHealth(products=20, refused=9).jumped
+    assert not StoreHealth(products=4, refused=4).jumped
+
+
+def test_refused_keys_stay_red_when_the_job_runs(pipeline: Pipeline) -> None:
+    """The job asks no shop: it repeats what the sensor saw last, from its cursor."""
+    memory = News()
+    memory.of(pipeline.store_id).kept_silent("HTTP 401", refused=True, now=datetime.now(UTC))
+    assert not stores_answer(memory.silent(datetime.now(UTC))).passed
+    assert stores_answer(memory.silent(datetime.now(UTC)), paused={pipeline.store_id}).passed

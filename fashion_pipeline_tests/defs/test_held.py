@@ -9,10 +9,9 @@ import pytest
 
 from fashion_pipeline.definitions import defs
 from fashion_pipeline.defs.runs import run_store, sync_partitions
-from fashion_pipeline.errors import ShopUnavailable
+from fashion_pipeline.errors import ShopAuthError, ShopUnavailable
 from fashion_pipeline.outcomes import SystemClock
-from fashion_pipeline_tests.defs.test_stories import outcome, published
-from fashion_pipeline_tests.pipeline import Pipeline
+from fashion_pipeline_tests.pipeline import Pipeline, outcome, published
 
 INGEST = defs.resolve_job_def("ingest_store")
 
@@ -38,6 +37,7 @@ def run(pipeline: Pipeline, **options: bool) -> Checked:
         if record.event_log_entry.dagster_event
     ]
     assert all(each.severity is dg.AssetCheckSeverity.WARN for each in evaluations)
+    assert {each.partition for each in evaluations} == {pipeline.store_id}, "each store has a result of its own"
     found.told = frozenset(each.check_name for each in evaluations)
     found.update({each.check_name: str(each.description) for each in evaluations if not each.passed})
     return found
@@ -141,7 +141,7 @@ def test_products_hidden_by_permission(pipeline: Pipeline) -> None:
         assert "absent from the listing" in detail(pipeline, hidden[0])
         assert set(checks) == {"listing_complete", "left_to_retry"}
         assert "the shop does not let 5 products be read: what is known of them is kept" in checks["listing_complete"]
-        assert "5 products are to be tried again" in checks["left_to_retry"]
+        assert "5 products need a retry" in checks["left_to_retry"]
     pipeline.shop("set", hidden=[])
     assert run(pipeline, sweep=True) == {}
 
@@ -163,3 +163,14 @@ def test_a_changed_address_of_the_store(pipeline: Pipeline) -> None:
     assert advice(pipeline) in checks["removals_held"]
     assert run(pipeline, allow_removals=True) == {}
     assert pipeline.held().archived == set(lost)
+
+
+def test_a_shop_that_refuses_its_keys_is_the_check_of_its_own_store(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a 401 the store's check says what happened; no other store's result is replaced by it."""
+    monkeypatch.setenv("STORE_SECRET", "cs_wrong")
+    checks = run(pipeline)
+    assert isinstance(checks.error, ShopAuthError)
+    assert checks.told == {"listing_complete"}
+    assert "answered 401" in checks["listing_complete"]

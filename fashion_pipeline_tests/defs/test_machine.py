@@ -14,9 +14,8 @@ from sqlalchemy import make_url
 
 from fashion_pipeline.errors import DatabaseUnavailable
 from fashion_pipeline_tests.conftest import Make
-from fashion_pipeline_tests.defs.test_stories import did
 from fashion_pipeline_tests.images.drawing import encode
-from fashion_pipeline_tests.pipeline import Pipeline, at_progress
+from fashion_pipeline_tests.pipeline import Pipeline, at_progress, did
 from fashion_pipeline_tests.wire import Wire
 
 ROOM = 2_000_000

@@ -12,21 +12,10 @@ import pytest
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target
+from fashion_pipeline_tests.builders import another_checkpoint
 from fashion_pipeline_tests.conftest import Make
 from fashion_pipeline_tests.images.drawing import good
 from fashion_pipeline_tests.pipeline import Pipeline, at_progress
-
-
-def another(model: str, directory: Path, factor: float = 1.5) -> str:
-    """Make a checkpoint with other weights."""
-    from safetensors.numpy import load_file, save_file
-
-    shutil.copytree(model.removeprefix("local-dir:"), directory)
-    weights = load_file(directory / "open_clip_model.safetensors")
-    for name in weights:
-        weights[name] *= factor
-    save_file(weights, directory / "open_clip_model.safetensors")
-    return f"local-dir:{directory}"
 
 
 def shown(pipeline: Pipeline) -> str | None:
@@ -53,7 +42,7 @@ def both(
     pipeline: Pipeline, make_pipeline: Make, model: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> tuple[Pipeline, Pipeline]:
     """Return two stores of one home, both in step with a first model, whose weights are the test's own."""
-    monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "first", 1.0))
+    monkeypatch.setenv("FASHION_MODEL", another_checkpoint(model, tmp_path / "first", 1.0))
     second = make_pipeline(pipeline.database_url)
     other = json.loads((pipeline.folder / "stores.yaml").read_text())["stores"][0]
     pipeline.describe()
@@ -77,7 +66,7 @@ def test_readers_of_the_old_model_find_what_is_new_while_another_is_built(
     """A new picture gets vectors of both models; without the old weights a new product waits until the alias moves."""
     pipeline, second = both
     old, before = str(shown(pipeline)), found(pipeline)
-    monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "another"))
+    monkeypatch.setenv("FASHION_MODEL", another_checkpoint(model, tmp_path / "another"))
     one = add(pipeline, seed=901)
     assert pipeline.report()["points_written"] == len(before) + 1
     assert shown(pipeline) == old
@@ -99,7 +88,7 @@ def test_a_model_that_readers_have_left_is_not_complete_by_what_it_had(
     """With the first model again, readers follow once every store was run: until then what left stays out of search."""
     pipeline, second = both
     first = shown(pipeline)
-    monkeypatch.setenv("FASHION_MODEL", another(model, tmp_path / "another"))
+    monkeypatch.setenv("FASHION_MODEL", another_checkpoint(model, tmp_path / "another"))
     pipeline.report()
     second.report()
     assert shown(pipeline) != first
@@ -128,7 +117,7 @@ def test_a_run_keeps_the_model_it_began_with(
     """A FASHION_MODEL that changes in the middle of a run is the next run's; readers see the one that is complete."""
     pipeline.report()
     old, before = shown(pipeline), found(pipeline)
-    new = another(model, tmp_path / "another")
+    new = another_checkpoint(model, tmp_path / "another")
     added = add(pipeline, seed=903)
 
     with at_progress(lambda: monkeypatch.setenv("FASHION_MODEL", new), asset="embeddings"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ from fashion_pipeline.defs import sensors
 from fashion_pipeline.defs.automation import SWEEP, unfinished_stores
 from fashion_pipeline.defs.cursors import Due, News
 from fashion_pipeline.defs.resources import PARTITION_TAG, PostgresResource
+from fashion_pipeline.defs.runs import run_store
 from fashion_pipeline.defs.sensors import MOST_REQUESTS, new_products, retry_due
 from fashion_pipeline.demo.catalogue import environment, model_shops, stores_yaml
+from fashion_pipeline.errors import DatabaseUnavailable
 from fashion_pipeline.model_shop.api import app
 from fashion_pipeline.outcomes import Reason, Status
 from fashion_pipeline.sinks.desired import ProductOutcome, product_id
@@ -39,6 +42,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """Evaluate the sensor as if a minute had passed since the last round of questions."""
+    if cursor is not None and not (memory := News.read(cursor))[1] and memory[0].asked_at is not None:
+        memory[0].asked_at -= MINUTE
+        cursor = memory[0].model_dump_json()
+    return tick_at_once(instance, cursor)
+
+
+def tick_at_once(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     found = new_products(dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs))
     assert isinstance(found, dg.SensorResult)
     return found
@@ -59,6 +70,8 @@ def ended(instance: dg.DagsterInstance, store_id: str, status: str, **more: Any)
 def later(cursor: str | None, minutes: float) -> str:
     """Return the cursor as it would be if the last failures, and wishes for a pause, had come earlier."""
     memory = News.read(cursor)[0]
+    if memory.asked_at is not None:
+        memory.asked_at -= minutes * MINUTE
     for known in memory.stores.values():
         if known.failed_at is not None:
             known.failed_at -= minutes * MINUTE
@@ -145,6 +158,85 @@ def test_a_shop_that_refuses_the_keys_is_told_and_asked_again(
     assert requested(tick(instance, failed.cursor)) == [pipeline.store_id]
 
 
+def reported(result: dg.SensorResult) -> list[tuple[str, bool, str]]:
+    """Return the check evaluations of a tick: name, whether it passed, and what it says."""
+    return [
+        (event.check_name, event.passed, str(event.description))
+        for event in result.asset_events
+        if isinstance(event, dg.AssetCheckEvaluation)
+    ]
+
+
+def test_refused_keys_are_red_at_once_and_green_again(
+    pipeline: Pipeline, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check stores_answer fails at the first tick after the keys were revoked, and only says so once."""
+    first = tick(instance)
+    assert [(name, passed) for name, passed, _ in reported(first)] == [("stores_answer", True)]
+    monkeypatch.setenv("STORE_SECRET", "cs_wrong")
+    refused = tick(instance, first.cursor)
+    ((name, passed, description),) = reported(refused)
+    assert (name, passed) == ("stores_answer", False)
+    assert f"{pipeline.store_id}: the shop refuses the keys since " in description
+    assert "fashion-pipeline doctor STORE" in description
+    assert "cs_wrong" not in description
+    assert reported(tick(instance, refused.cursor)) == []
+    monkeypatch.setenv("STORE_SECRET", pipeline.environment["STORE_SECRET"])
+    assert [(name, passed) for name, passed, _ in reported(tick(instance, refused.cursor))] == [("stores_answer", True)]
+
+
+def test_a_misconfigured_store_stops_no_tick_of_the_others(
+    pipeline: Pipeline, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One unset variable costs its own store; the others are asked and run, and the log names the mistake."""
+    path = pipeline.folder / "stores.yaml"
+    described = json.loads(path.read_text())["stores"][0]
+    path.write_text(json.dumps({"stores": [{**described, "id": "unset", "consumer_key": "${UNSET_KEY}"}, described]}))
+    assert requested(tick(instance)) == [pipeline.store_id]
+    assert "store unset is misconfigured" in capsys.readouterr().err
+
+
+def test_a_run_that_a_person_terminated_is_not_requested_again(
+    pipeline: Pipeline, instance: dg.DagsterInstance
+) -> None:
+    """A Terminate is meant: only news, or a sweep, starts the store again."""
+    first = tick(instance)
+    ended(instance, pipeline.store_id, "CANCELED")
+    result = tick(instance, first.cursor)
+    assert requested(result) == []
+    assert requested(tick(instance, later(result.cursor, 600))) == []
+    pipeline.shop("add", fields={"name": "New", "regular_price": "10"})
+    assert requested(tick(instance, result.cursor)) == [pipeline.store_id]
+
+
+def test_a_failed_run_of_the_catalog_is_requested_again(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+    """Whoever started it: a run of the Catalog, or of a backfill, has Dagster's own job."""
+    first = tick(instance)
+    job = defs.resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, tags={PARTITION_TAG: pipeline.store_id}, status=dg.DagsterRunStatus.STARTED)
+    instance.report_dagster_event(
+        dg.DagsterEvent(dg.DagsterEventType.RUN_FAILURE.value, job.name, message="failed"), run.run_id
+    )
+    result = tick(instance, first.cursor)
+    assert requested(result) == []
+    assert requested(tick(instance, later(result.cursor, 5))) == [pipeline.store_id]
+
+
+def test_a_run_that_failed_on_a_sink_is_requested_again_soon(
+    pipeline: Pipeline, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL away for a moment costs half a minute, not five: the shop is not to blame."""
+    first = tick(instance)
+    monkeypatch.setenv("FASHION_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/fashion")
+    instance.add_dynamic_partitions("stores", [pipeline.store_id])
+    failed = run_store(instance, JOB, pipeline.store_id)
+    assert isinstance(failed.error, DatabaseUnavailable)
+    result = tick(instance, first.cursor)
+    known = News.read(result.cursor)[0].of(pipeline.store_id)
+    assert (known.failures, known.sink_failed) == (1, True)
+    assert requested(tick_at_once(instance, later(result.cursor, 0.5))) == [pipeline.store_id]
+
+
 def test_a_shop_that_asks_for_a_pause_gets_it(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
     """Retry-After is remembered from tick to tick: the shop is not asked before, and then all is as ever."""
     pipeline.shop("faults", faults=[{"name": "busy", "status": 429, "retry_after": "3600"}])
@@ -171,7 +263,7 @@ def test_a_store_with_an_unfinished_run_is_not_requested(pipeline: Pipeline, ins
     assert "1 were not asked" in str(waiting.skip_reason.skip_message)
     assert isinstance(due_tick(instance), dg.SkipReason)
     instance.report_run_canceled(run)
-    assert requested(tick(instance, waiting.cursor)) == [pipeline.store_id]
+    assert requested(tick(instance, later(waiting.cursor, 1))) == [pipeline.store_id]
 
 
 def test_a_paused_store_is_left_alone(pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
@@ -271,6 +363,7 @@ class Counting:
             self.then()
 
 
+@pytest.mark.slow
 def test_of_many_stores_the_dead_and_the_hanging_delay_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance
 ) -> None:

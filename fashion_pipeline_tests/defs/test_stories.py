@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import shutil
@@ -13,48 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from fashion_pipeline.images import quality
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, alias_target
 from fashion_pipeline.sinks.qdrant.search import search
 from fashion_pipeline_tests.conftest import Make, Server
 from fashion_pipeline_tests.images.misbehaving import PROGRAM as MISBEHAVING
 from fashion_pipeline_tests.images.misbehaving import Misdeed, misbehaving
-from fashion_pipeline_tests.pipeline import Pipeline
-
-WORK = ("fetched", "decoded", "embedded", "rows_written", "rows_archived", "points_written", "points_deleted")
-
-
-def did(report: dict[str, Any]) -> dict[str, int]:
-    """Return what a run did, without what it did not."""
-    return {name: report[name] for name in (*WORK, "payloads_written") if report[name]}
-
-
-def rows(pipeline: Pipeline, columns: str) -> dict[str, tuple[Any, ...]]:
-    """Return some columns of every row, archived ones too, by external id."""
-
-    async def read() -> dict[str, tuple[Any, ...]]:
-        async with database(pipeline.database_url) as engine, engine.connect() as connection:
-            found = await connection.execute(text(f"SELECT external_id, {columns} FROM products"))  # noqa: S608 - ours
-            return {row[0]: tuple(row[1:]) for row in found}
-
-    return asyncio.run(read())
-
-
-def outcome(pipeline: Pipeline, external_id: str) -> tuple[str, str, list[str], bool, bool]:
-    """Return stage, status, reasons, and whether the product is in each sink."""
-    (found,) = (told for told in pipeline.outcomes() if told.external_id == external_id)
-    return found.stage, found.status.value, [str(it.value) for it in found.reasons], found.in_postgres, found.in_qdrant
-
-
-def published(pipeline: Pipeline) -> list[str]:
-    """Return the ids of the live rows, in order."""
-    return sorted(pipeline.held().rows)
+from fashion_pipeline_tests.pipeline import Pipeline, did, outcome, published, rows
 
 
 def trash(pipeline: Pipeline, external_ids: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from fashion_pipeline.demo.catalogue import PRODUCTS, SPECIALS, STORES, environm
 from fashion_pipeline.model_shop.payload import product_payload
 from fashion_pipeline.model_shop.shop import ModelShop
 from fashion_pipeline.stores_file import read_stores
-from fashion_pipeline_tests.demo.test_media import passes
+from fashion_pipeline_tests.demo.passing import passes
 
 ORIGIN = "http://127.0.0.1:8123"
 
@@ -21,6 +21,7 @@ def rows(shop: ModelShop) -> list[dict[str, object]]:
     return [{**product_payload(shop, product), "related_ids": []} for product in shop.products.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 def test_a_hundred_images_pass_the_default_thresholds(tmp_path: Path) -> None:
     """Of the default demo, at least 100 different URLs of publishable products serve a passing image."""

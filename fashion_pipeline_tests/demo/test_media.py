@@ -3,36 +3,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
 from fashion_pipeline.demo import garments, silhouettes
 from fashion_pipeline.demo.media import FORMS, KINDS, PATTERNS, Garment, ProductImage, image_file
+from fashion_pipeline_tests.demo.passing import passes, sharpness
 
 DRESS = Garment("dress", "navy", "mustard", "striped", "linen", 5, (800, 1000))
-
-
-def sharpness(image: Image.Image) -> float:
-    """Variance of the 4-neighbour Laplacian of the grey image, its longer side at most 500 px."""
-    grey = image.convert("L")
-    grey.thumbnail((500, 500), Image.Resampling.LANCZOS)
-    levels = np.pad(np.asarray(grey, np.float64), 1, mode="reflect")
-    neighbours = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
-    return float(np.var(neighbours - 4 * levels[1:-1, 1:-1]))
-
-
-def upright(content: bytes) -> Image.Image:
-    """Decode an image to RGB on white."""
-    image = Image.open(io.BytesIO(content)).convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def passes(content: bytes) -> bool:
-    """Whether an image passes the default thresholds, computed apart from the pipeline."""
-    image = upright(content)
-    return min(image.size) >= 400 and 50_000 <= len(content) <= 10_000_000 and sharpness(image) >= 100
 
 
 def test_every_name_can_be_drawn() -> None:

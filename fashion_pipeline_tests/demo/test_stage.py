@@ -19,6 +19,8 @@ from fashion_pipeline.demo.stage import start_server
 from fashion_pipeline.errors import SettingsError
 from fashion_pipeline_tests.model_shop.control import CONTROLLED, TOKEN
 
+pytestmark = pytest.mark.slow
+
 A_PARENT = """
 import sys
 from pathlib import Path

@@ -10,6 +10,8 @@ from fashion_pipeline.errors import SettingsError
 from fashion_pipeline_tests.doctor.examining import Make, tables_of
 from fashion_pipeline_tests.doctor.serving import Serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_store(make: Make, serving: Serving) -> None:
     """Without STORE every store has a table, in the order of the file; one failure makes the exit code 1."""

@@ -13,6 +13,8 @@ from fashion_pipeline.embedding.tiny import CONFIG, make_tiny
 from fashion_pipeline.errors import ModelError, WeightsUnavailable, WrongModel
 from fashion_pipeline.storage.home import Home
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def checkpoint_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:

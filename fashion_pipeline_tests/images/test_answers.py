@@ -10,8 +10,8 @@ from fashion_pipeline.images.answers import Bytes, row_after
 from fashion_pipeline.images.plan import ProductImage
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import FetchedImage
+from fashion_pipeline_tests.builders import fetched, image
 from fashion_pipeline_tests.clock import MONDAY
-from fashion_pipeline_tests.images.rows import fetched, image
 
 LATER = MONDAY + timedelta(days=2)
 SAME, OTHER = image("https://shop.test/a.jpg"), image("https://shop.test/b.jpg")

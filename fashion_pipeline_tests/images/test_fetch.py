@@ -17,8 +17,8 @@ from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.builders import image, local_store, product
 from fashion_pipeline_tests.clock import MONDAY, HandClock
-from fashion_pipeline_tests.images.rows import image, product, store
 from fashion_pipeline_tests.web.server import Answer, Asked, Site
 
 ONE, TWO = b"one" * 100, b"two" * 100
@@ -41,7 +41,7 @@ class Stage:
     def __init__(self, root: Path, site: Site, **options: Any) -> None:
         self.home = Home(UPath(root))
         self.site = site
-        self.store = store(f"{site.url()}", **options)
+        self.store = local_store(f"{site.url()}", **options)
         self.clock = HandClock()
         self.products: list[Product] = [product("1", self.image("/a.jpg"))]
         self.table: Table[FetchedImage] | None = None
@@ -269,7 +269,7 @@ async def test_a_raised_byte_cap_fetches_only_what_it_admits(tmp_path: Path) -> 
         stage.products.append(product("2", stage.image("/b.jpg")))
         assert (await stage.run()).rejected == 2
         stage.asked()
-        stage.store = store(site.url(), quality={"max_file_bytes": 500})
+        stage.store = local_store(site.url(), quality={"max_file_bytes": 500})
         assert await stage.run() == FetchCounts(images=2, waiting=1, requests=1, fetched=1, bytes=300)
     assert stage.asked() == ["/a.jpg"]
 
@@ -281,7 +281,7 @@ async def test_a_stranger_reaches_nothing_private(tmp_path: Path) -> None:
         await stage.run()
         assert stage.row.outcome.reasons == (Reason.BLOCKED_ADDRESS,)
         assert stage.asked() == []
-        stage.store = store(site.url())
+        stage.store = local_store(site.url())
         await stage.run()
         assert stage.row.outcome.ok
 

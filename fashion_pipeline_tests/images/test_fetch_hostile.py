@@ -16,8 +16,8 @@ from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.web.client import Web
 from fashion_pipeline.web.guard import Guard
+from fashion_pipeline_tests.builders import fetched, image, local_store, product
 from fashion_pipeline_tests.clock import HandClock
-from fashion_pipeline_tests.images.rows import fetched, image, product, store
 from fashion_pipeline_tests.web.hostile import ANSWERS, CAP_BYTES, IMAGE, SLOW, URLS, Internet
 from fashion_pipeline_tests.web.server import Site
 
@@ -36,7 +36,7 @@ REFUSED = {
 async def test_every_hostile_url_affects_its_own_product_only(tmp_path: Path) -> None:
     """A run over a shop with only hostile URLs fetches what it can, reaches nothing private, and ends."""
     home, clock = Home(UPath(tmp_path)), HandClock()
-    shop = store("https://shop.example", allow_private_hosts=())
+    shop = local_store("https://shop.example", allow_private_hosts=())
     products = Table(tuple(product(f"{number}", image(url)) for number, url in enumerate(URLS)))
     async with Internet() as internet:
         guard = Guard.of(shop, resolver=internet.resolve)
@@ -66,7 +66,7 @@ async def test_every_hostile_reply_keeps_or_drops_the_last_good_image(tmp_path: 
     before = fetched(url="https://shop.test/before.jpg", sha256=sha256_hex(b"before"))
     site = Site({f"/{number}": answer for number, (answer, _) in enumerate(ANSWERS.values())})
     async with site:
-        shop = store(site.url(), quality={"max_file_bytes": CAP_BYTES})
+        shop = local_store(site.url(), quality={"max_file_bytes": CAP_BYTES})
         async with Web(guard=Guard.of(shop), clock=clock, user_agent="t") as web:
             for number, (name, (_, reason)) in enumerate(ANSWERS.items()):
                 row = await fetch_one(
@@ -94,7 +94,7 @@ async def test_an_image_that_exceeds_the_deadline_is_not_retried_in_the_same_run
     monkeypatch.setattr(fetch, "DEADLINE_S", 0.05)
     clock = HandClock()
     async with Site({"/a.jpg": SLOW["a body that drips"]}) as site:
-        shop = store(site.url())
+        shop = local_store(site.url())
         async with Web(guard=Guard.of(shop), clock=clock, user_agent="t") as web:
             row = await fetch_one(
                 store=shop,

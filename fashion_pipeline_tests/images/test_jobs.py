@@ -4,7 +4,7 @@ from fashion_pipeline.errors import HostUnavailable, RefusedByHost
 from fashion_pipeline.images.jobs import GIVEN_UP_AFTER, Host, Job, by_host
 from fashion_pipeline.images.plan import ProductImage, Step
 from fashion_pipeline.outcomes import Reason
-from fashion_pipeline_tests.images.rows import fetched, image
+from fashion_pipeline_tests.builders import fetched, image
 
 UNAVAILABLE = HostUnavailable("503", reason=Reason.HTTP_ERROR, url="u", status=503)
 GONE = RefusedByHost("404", reason=Reason.GONE, url="u", status=404)

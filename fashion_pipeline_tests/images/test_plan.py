@@ -7,8 +7,8 @@ import pytest
 from fashion_pipeline.images.plan import Step, conditions, due, images_of, next_step, weekday
 from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.records import FetchedImage, Image
+from fashion_pipeline_tests.builders import fetched, image, local_store, product
 from fashion_pipeline_tests.clock import MONDAY
-from fashion_pipeline_tests.images.rows import fetched, image, product, store
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 URL = "https://shop.test/a.jpg"
@@ -104,10 +104,10 @@ def test_only_publishable_products_have_images() -> None:
     """A publishable product has its first image by position, or all of them; any other product has none."""
     first, second = image("https://shop.test/1.jpg"), image("https://shop.test/2.jpg", image_id="2", position=1)
     coat = product("1", second, first)
-    assert images_of(coat, store()) == (first,)
-    assert images_of(coat, store(images="all")) == (first, second)
-    assert images_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), store()) == ()
-    assert images_of(product("1"), store()) == ()
+    assert images_of(coat, local_store()) == (first,)
+    assert images_of(coat, local_store(images="all")) == (first, second)
+    assert images_of(product("1", first, outcome=rejected(Reason.NO_PRICE)), local_store()) == ()
+    assert images_of(product("1", pictures=0), local_store()) == ()
 
 
 def test_validators_become_conditions() -> None:

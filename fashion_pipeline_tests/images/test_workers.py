@@ -22,6 +22,8 @@ from fashion_pipeline.stores import Quality
 from fashion_pipeline_tests.images.drawing import checks, encode, good, png
 from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving
 
+pytestmark = pytest.mark.slow
+
 MAX_PIXELS = 1_000_000
 
 

@@ -18,6 +18,8 @@ from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.local.embedded import ROOT, USE, ask, user, wait_until_nothing_runs
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_serves_over_a_private_socket_only(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     """No port is open, only its user may enter the socket's directory, data is flushed, and the start is logged."""

@@ -10,6 +10,8 @@ from fashion_pipeline.errors import LockTimeout, VectorStoreError
 from fashion_pipeline.local.qdrant import local_qdrant
 from fashion_pipeline.storage.home import Home
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_local_qdrant_lets_one_process_in_at_a_time(home: Home) -> None:
     """The second process waits for its timeout; then the message names the lock."""

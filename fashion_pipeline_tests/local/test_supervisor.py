@@ -11,6 +11,8 @@ from fashion_pipeline.local.postgres import embedded_postgres
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.local.embedded import ask, kill, pid_of, user, wait_until_nothing_runs
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_owner_leaves_no_server_behind(home: Home) -> None:
     """The kernel frees its lock, and the server stops."""

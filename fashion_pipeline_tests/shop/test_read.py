@@ -18,6 +18,7 @@ from fashion_pipeline.shop.product import FIELDS, parse
 from fashion_pipeline.shop.read import OVERLAP, Changes, read_changes
 from fashion_pipeline.shop.rest import CULPRIT, Page, Params, Shop
 from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile, poisoned
+from fashion_pipeline_tests.shop.lacking import Silent, without
 from fashion_pipeline_tests.shop.recordings import body, replay
 
 CURSOR = NOW - OVERLAP
@@ -173,13 +174,6 @@ async def test_how_close_to_a_read_a_second_change_may_hide(
     rows = await known(shop, [product])
     model.clock.advance(300)
     assert found(await read_changes(shop, CURSOR, rows, clock=clock)) == ({product} if again else set())
-
-
-class Silent(Shop):
-    """A shop behind a proxy that drops X-WP-Total and Date."""
-
-    async def page(self, params: Params) -> Page:
-        return replace(await super().page(params), total=None, date=None)
 
 
 EVENTS: dict[str, Callable[[ModelShop, list[int]], object]] = {
@@ -349,17 +343,6 @@ async def test_hidden_products(places: slice, shop: Shop, model: ModelShop, cloc
 
     hiding = Hiding(shop.store, shop._web)
     assert found(await read_changes(hiding, CURSOR, {}, clock=clock)) == set(ids) - hidden
-
-
-def without(name: str, value: str) -> Callable[[Request], Response | None]:
-    """Make a shop that does not know a parameter: it is dropped, or always the same."""
-
-    def fault(request: Request) -> None:
-        query = [part for part in request.url.query.split("&") if not part.startswith(f"{name}=")]
-        request.scope["query_string"] = "&".join([*query, value]).encode()
-        del request._url  # Starlette keeps the parsed URL there
-
-    return fault
 
 
 async def test_a_shop_that_ignores_page(shop: Shop, model: ModelShop, clock: StoppedClock) -> None:

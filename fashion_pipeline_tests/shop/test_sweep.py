@@ -17,8 +17,8 @@ from fashion_pipeline.shop.read import OVERLAP
 from fashion_pipeline.shop.rest import Page, Params, Shop
 from fashion_pipeline.shop.sweep import Listing, sweep
 from fashion_pipeline_tests.shop.conftest import NOW, StoppedClock, add_many, meanwhile, poisoned
+from fashion_pipeline_tests.shop.lacking import Silent, without
 from fashion_pipeline_tests.shop.recordings import body, replay
-from fashion_pipeline_tests.shop.test_read import Silent, without
 
 LONG_AGO = NOW - timedelta(days=30)
 

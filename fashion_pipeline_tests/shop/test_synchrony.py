@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from fashion_pipeline_tests.shop.synchrony import oracle
 from fashion_pipeline_tests.shop.synchrony.changes import PAUSES_S, Change
-from fashion_pipeline_tests.shop.synchrony.machine import ORDINARY, PROFILE, Synchrony, SynchronyOfHundreds
+from fashion_pipeline_tests.shop.synchrony.machine import EXAMPLES, ORDINARY, PROFILE, Synchrony, SynchronyOfHundreds
 from fashion_pipeline_tests.shop.synchrony.peers import (
     CreatedSince,
     EverythingUntilShort,
@@ -20,15 +20,22 @@ from fashion_pipeline_tests.shop.synchrony.peers import (
 )
 from fashion_pipeline_tests.shop.synchrony.world import Meanwhile, Setting, Tally, World
 
+SHARDS = 8
+"""So many tests share the examples, so that the processes of pytest-xdist do; each draws its own."""
 
-def test_nothing_is_lost_or_invented() -> None:
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_nothing_is_lost_or_invented(shard: int) -> None:
     """Whatever a shop does between two requests: in the end the table is what the shop shows, and it never was worse."""
-    run_state_machine_as_test(Synchrony, settings=PROFILE)
+    run_state_machine_as_test(Synchrony, settings=settings(PROFILE, max_examples=EXAMPLES // SHARDS))
 
 
-def test_nothing_is_lost_or_invented_among_hundreds() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(4))
+def test_nothing_is_lost_or_invented_among_hundreds(shard: int) -> None:
     """So it is on pages of a hundred products, three hundred of which are edited in one second."""
-    run_state_machine_as_test(SynchronyOfHundreds, settings=settings(PROFILE, max_examples=12, stateful_step_count=4))
+    run_state_machine_as_test(SynchronyOfHundreds, settings=settings(PROFILE, max_examples=3, stateful_step_count=4))
 
 
 def test_the_oracle_is_independent() -> None:

@@ -16,7 +16,7 @@ from fashion_pipeline.sinks.postgres.rows import apply_rows
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, shop
+from fashion_pipeline_tests.builders import FINGERPRINT, NOW, shop
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

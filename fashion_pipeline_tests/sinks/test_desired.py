@@ -12,7 +12,7 @@ from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.records import Table
 from fashion_pipeline.sinks.desired import desired_state, hash_of, product_id
 from fashion_pipeline.storage.stage_tables import StageTables
-from fashion_pipeline_tests.sinks.tables import NOW, product, sha, shop, store
+from fashion_pipeline_tests.builders import NOW, product, sha, shop, store
 
 
 def test_a_product_that_came_all_the_way_has_a_row_and_a_point_of_one_id(tmp_path: Path) -> None:

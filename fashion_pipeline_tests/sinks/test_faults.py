@@ -30,9 +30,11 @@ from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline_tests.builders import NOW, Shop, product, shop
 from fashion_pipeline_tests.qdrant_server import QdrantServer
-from fashion_pipeline_tests.sinks.tables import NOW, Shop, product, shop
 from fashion_pipeline_tests.wire import dying
+
+pytestmark = pytest.mark.slow
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -12,7 +12,7 @@ from fashion_pipeline.outcomes import Reason, Status, rejected
 from fashion_pipeline.sinks.desired import product_id
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes, read_outcomes
 from fashion_pipeline.sinks.postgres.rows import apply_rows
-from fashion_pipeline_tests.sinks.tables import NOW, sha, shop
+from fashion_pipeline_tests.builders import NOW, sha, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)

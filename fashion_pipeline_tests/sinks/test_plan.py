@@ -24,7 +24,7 @@ from fashion_pipeline.sinks.plan import (
     points_for_live_model,
 )
 from fashion_pipeline.storage.vectors import VectorRef
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, sha, shop
+from fashion_pipeline_tests.builders import FINGERPRINT, Shop, sha, shop
 
 
 def trashed(external_ids: Iterable[str]) -> list[ProductOutcome]:

@@ -18,7 +18,7 @@ from fashion_pipeline.sinks.publish import PublishedPoints, publish_points, publ
 from fashion_pipeline.sinks.qdrant.collections import alias_target, collections
 from fashion_pipeline.sinks.rollout import Model, shown_model
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, store
+from fashion_pipeline_tests.builders import FINGERPRINT, NOW, Shop, product, store
 
 OLD = "0" * 16
 

@@ -31,7 +31,7 @@ from fashion_pipeline.sinks.qdrant.points import purge_points
 from fashion_pipeline.sinks.reconcile import inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.tables import read_table
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store
+from fashion_pipeline_tests.builders import FINGERPRINT, NOW, Shop, product, sha, store
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -24,7 +24,7 @@ from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, alias_target
 from fashion_pipeline.sinks.reconcile import Reconciled, inspect_orphans, inspect_store, reconcile_store
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
+from fashion_pipeline_tests.builders import FINGERPRINT, NOW, Shop, product, sha, store, vector_of
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -36,7 +36,7 @@ from fashion_pipeline.sinks.rollout import (
     stores_behind,
 )
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import NOW, Shop, product, store
+from fashion_pipeline_tests.builders import NOW, Shop, product, store
 
 OLD, NEW = "0" * 16, "f" * 16
 NORTH, SOUTH = "atelier-nord", "maison-sud"

@@ -18,7 +18,7 @@ from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.references import referred, stores_with_tables
 from fashion_pipeline.storage.tables import write_table
 from fashion_pipeline.storage.vectors import VectorRef
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, Shop, product, sha, vector_of
+from fashion_pipeline_tests.builders import FINGERPRINT, Shop, product, sha, vector_of
 
 NOW = datetime.now(UTC)
 PIXELS = np.zeros((224, 224, 3), np.uint8)

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 
 from fashion_pipeline.errors import BadUrl, BlockedAddress, HostUnavailable
 from fashion_pipeline.outcomes import Reason
+from fashion_pipeline.redaction import printable
 from fashion_pipeline.stores import Store
-from fashion_pipeline.web.guard import Guard, is_public, parse, printable, redact
+from fashion_pipeline.web.guard import Guard, is_public, parse, redact
 
 
 def resolver(*addresses: str) -> Guard:

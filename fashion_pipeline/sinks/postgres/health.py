@@ -26,6 +26,12 @@ DAYS = 30
 LEAST_HISTORY = 3
 """Days of figures that it takes to know the usual share."""
 
+TOO_MANY = 0.6
+"""While a store has no history, a share of rejected products from here on is reported."""
+
+FEWEST_PRODUCTS = 10
+"""A store with fewer products has no share that means anything."""
+
 JUMP = 0.1
 """A share of rejected products this far above the usual one is reported."""
 
@@ -67,6 +73,7 @@ class StoreHealth:
         products: products that the shop had at the last run.
         refused, needs_retry, overdue: of these, the rejected ones; those that are tried again; and
             those whose retry was due more than an hour ago.
+        waiting: products whose removal waits for a person's consent.
         read_at: when the shop was last read to the end; None: never, as far as is known.
         swept_at: when it was last compared as a whole, with a listing that was accepted.
         history: figures of earlier days, the oldest first.
@@ -76,6 +83,7 @@ class StoreHealth:
     refused: int = 0
     needs_retry: int = 0
     overdue: int = 0
+    waiting: int = 0
     read_at: datetime | None = None
     swept_at: datetime | None = None
     history: tuple[Day, ...] = ()
@@ -92,8 +100,10 @@ class StoreHealth:
 
     @property
     def jumped(self) -> bool:
-        """Whether clearly more products are rejected than usual."""
-        return self.usual_share is not None and self.share - self.usual_share >= JUMP
+        """Whether clearly more products are rejected than usual, or, while nothing is usual yet, most of them."""
+        if self.usual_share is None:
+            return self.products >= FEWEST_PRODUCTS and self.share >= TOO_MANY
+        return self.share - self.usual_share >= JUMP
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,8 @@ async def store_health(engine: AsyncEngine, *, now: datetime) -> dict[str, Store
             count(*) FILTER (WHERE NOT {_IS_GONE}) AS products,
             count(*) FILTER (WHERE NOT {_IS_GONE} AND status = 'rejected') AS refused,
             count(*) FILTER (WHERE {_NEEDS_RETRY}) AS needs_retry,
-            count(*) FILTER (WHERE {_NEEDS_RETRY} AND next_retry_at < :overdue) AS overdue
+            count(*) FILTER (WHERE {_NEEDS_RETRY} AND next_retry_at < :overdue) AS overdue,
+            count(*) FILTER (WHERE 'awaiting_consent' = ANY(reasons)) AS waiting
         FROM product_outcomes GROUP BY store_id
     """)  # noqa: S608 - constants of this module
     remembered = select(sink_state).where(sink_state.c.key.in_([*_DATES, _HISTORY]))

@@ -23,9 +23,9 @@ from fashion_pipeline.sinks.image_progress import FINAL_STAGE
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection, move_alias
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline_tests.builders import FINGERPRINT, store, vector_of
 from fashion_pipeline_tests.demo.page.markup import parse
 from fashion_pipeline_tests.images.drawing import checks, encode
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, store, vector_of
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -59,7 +59,7 @@ class Stage:
                 allow_removals=False,
             )
         except Exception as error:
-            self.said.append(repr(error))
+            self.said.append(f"{error!r} {error}")
             raise
         return counts
 

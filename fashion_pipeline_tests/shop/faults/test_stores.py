@@ -140,7 +140,7 @@ async def test_every_fault_at_once(clock: HandClock, caplog: pytest.LogCaptureFi
     for (name, store), end in zip(faulty.items(), ended, strict=True):
         assert isinstance(end, ReadCounts if name in BORNE else ShopError), (name, end)
         assert store.shown == before[name], name
-        assert all(said.count(f"store {store.store.id}: ") == 1 for said in store.said)
+        assert all(said.count(f"store {store.store.id}: ") == 1 for said in store.said), store.said
     assert_no_keys([*healthy, *faulty.values()], caplog)
 
 

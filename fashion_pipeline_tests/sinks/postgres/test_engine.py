@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fashion_pipeline.errors import DatabaseError, DatabaseMismatch, DatabaseUnavailable
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.postgres.rows import apply_rows
-from fashion_pipeline_tests.sinks.tables import NOW, product, shop
+from fashion_pipeline_tests.builders import NOW, product, shop
 
 STORE = "atelier-nord"
 

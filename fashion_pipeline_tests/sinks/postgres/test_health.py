@@ -22,7 +22,7 @@ from fashion_pipeline.sinks.postgres.health import (
     store_health,
 )
 from fashion_pipeline.sinks.postgres.queries import purge_rows
-from fashion_pipeline_tests.sinks.tables import NOW
+from fashion_pipeline_tests.builders import NOW
 
 HOUR = timedelta(hours=1)
 

@@ -15,6 +15,8 @@ from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, Setti
 from fashion_pipeline.sinks.postgres.migrate import VERSION_TABLE, head, migrate
 from fashion_pipeline.sinks.postgres.schema import metadata, sqlalchemy_url
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

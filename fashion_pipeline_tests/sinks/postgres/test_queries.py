@@ -11,7 +11,7 @@ from fashion_pipeline.sinks.desired import Desired
 from fashion_pipeline.sinks.postgres.queries import purge_rows
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline.sinks.postgres.schema import products
-from fashion_pipeline_tests.sinks.tables import NOW, shop
+from fashion_pipeline_tests.builders import NOW, shop
 
 STORE = "atelier-nord"
 

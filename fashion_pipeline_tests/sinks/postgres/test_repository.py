@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fashion_pipeline.sinks.postgres.repository import ProductRepository
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
-from fashion_pipeline_tests.sinks.tables import NOW, shop
+from fashion_pipeline_tests.builders import NOW, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)

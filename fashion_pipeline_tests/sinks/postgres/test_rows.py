@@ -15,7 +15,7 @@ from fashion_pipeline.outcomes import Outcome, Reason, Status, rejected
 from fashion_pipeline.sinks.desired import Desired, product_id
 from fashion_pipeline.sinks.postgres.queries import first_seen, live_counts, live_ids
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
-from fashion_pipeline_tests.sinks.tables import AVAILABILITY, NOW, product, shop
+from fashion_pipeline_tests.builders import AVAILABILITY, NOW, product, shop
 
 STORE = "atelier-nord"
 LATER = NOW + timedelta(hours=1)

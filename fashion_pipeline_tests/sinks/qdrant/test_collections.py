@@ -20,7 +20,7 @@ from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection, health, move_alias
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import product, shop
+from fashion_pipeline_tests.builders import product, shop
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

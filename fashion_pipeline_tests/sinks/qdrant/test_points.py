@@ -29,7 +29,7 @@ from fashion_pipeline.sinks.qdrant.points import (
 )
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline.storage.vectors import Vectors
-from fashion_pipeline_tests.sinks.tables import (
+from fashion_pipeline_tests.builders import (
     AVAILABILITY,
     FINGERPRINT,
     NOW,

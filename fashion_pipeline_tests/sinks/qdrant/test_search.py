@@ -16,7 +16,7 @@ from fashion_pipeline.sinks.qdrant.collections import ensure_collection, move_al
 from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.sinks.qdrant.search import more_like, search
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, product, sha, shop, store, vector_of
+from fashion_pipeline_tests.builders import FINGERPRINT, product, sha, shop, store, vector_of
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient

@@ -17,7 +17,7 @@ from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.points import BATCH, apply_points
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline_tests.sinks.tables import FINGERPRINT, shop
+from fashion_pipeline_tests.builders import FINGERPRINT, shop
 
 NAME = f"products__{FINGERPRINT}"
 

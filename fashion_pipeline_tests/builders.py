@@ -1,8 +1,9 @@
-"""Stage tables for tests: products, and how far their images came."""
+"""Records, stage tables and checkpoints for tests: everything that a room reads and another room wrote."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from fashion_pipeline.storage.stage_tables import StageTables
 from fashion_pipeline.storage.tables import write_table
 from fashion_pipeline.storage.vectors import VectorRef, Vectors
 from fashion_pipeline.stores import Store
+from fashion_pipeline_tests.clock import MONDAY
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FINGERPRINT = "f" * 16
@@ -30,6 +32,11 @@ def store(store_id: str = "atelier-nord", **changes: Any) -> Store:
     """Return a store with keys made up for the test."""
     values = {"id": store_id, "url": "https://shop.example", "consumer_key": "k", "consumer_secret": "s"}
     return Store.model_validate({**values, **changes})
+
+
+def local_store(url: str = "https://shop.test", **changes: Any) -> Store:
+    """Return a store that may reach this machine."""
+    return store("a", **{"url": url, "allow_private_hosts": ("127.0.0.1",), **changes})
 
 
 def sha(text: str) -> str:
@@ -46,8 +53,14 @@ AVAILABILITY: tuple[tuple[str, dict[str, Any]], ...] = (
 """The most frequent changes in a shop, by name, with the changed fields; no image is involved."""
 
 
-def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
-    """Return a publishable product."""
+def image(url: str, *, image_id: str = "1", position: int = 0, modified_at: datetime | None = MONDAY) -> Image:
+    """Return an image as a shop lists it."""
+    return Image(image_id, url, position, modified_at)
+
+
+def product(external_id: str, *images: Image, pictures: int = 1, **changes: Any) -> Product:
+    """Return a publishable product with these images; without any, with ``pictures`` images of its own."""
+    own = (Image(f"{external_id}-{n}", f"https://cdn.example/{external_id}/{n}.jpg", n) for n in range(pictures))
     whole = Product(
         external_id=external_id,
         kind="simple",
@@ -61,9 +74,7 @@ def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
         in_stock=True,
         password_protected=False,
         categories=("Dresses",),
-        images=tuple(
-            Image(f"{external_id}-{n}", f"https://cdn.example/{external_id}/{n}.jpg", n) for n in range(pictures)
-        ),
+        images=images or tuple(own),
         created_in_shop_at=NOW,
         modified_in_shop_at=NOW,
         content_hash=sha(external_id),
@@ -71,6 +82,27 @@ def product(external_id: str, *, pictures: int = 1, **changes: Any) -> Product:
         last_seen_at=NOW,
     )
     return replace(whole, **changes)
+
+
+FETCHED = FetchedImage(
+    external_id="1",
+    image_id="1",
+    position=0,
+    url="https://shop.test/a.jpg",
+    image_modified_at=MONDAY,
+    sha256="a" * 64,
+    last_good_sha256="a" * 64,
+    size_bytes=100,
+    etag='"1"',
+    last_modified=None,
+    checked_at=MONDAY,
+    outcome=OK,
+)
+
+
+def fetched(**changes: Any) -> FetchedImage:
+    """Return an image's row: fetched on Monday, with changes."""
+    return replace(FETCHED, **changes)
 
 
 @dataclass
@@ -186,3 +218,15 @@ def _judged(sha256: str, outcome: Outcome) -> JudgedImage:
         measured_with=1,
         outcome=outcome,
     )
+
+
+def another_checkpoint(model: str, directory: Path, factor: float = 1.5) -> str:
+    """Copy a ``local-dir:`` checkpoint with other weights, and return the copy's name."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(model.removeprefix("local-dir:"), directory)
+    weights = load_file(directory / "open_clip_model.safetensors")
+    for name in weights:
+        weights[name] *= factor
+    save_file(weights, directory / "open_clip_model.safetensors")
+    return f"local-dir:{directory}"
