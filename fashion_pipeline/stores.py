@@ -57,7 +57,7 @@ class Quality(BaseModel):
         description="classic gate: variance of the Laplacian of the grey image, scaled to at most 500 px",
     )
     max_edge_blur_px: float = Field(
-        1.3,
+        1.4,
         ge=0,
         description="edges gate: blur of the sharper edges (standard deviation), in pixels, scaled to at most 2,000 px",
     )

@@ -108,12 +108,12 @@ def _framed(grey: Image.Image) -> NDArray[np.uint8]:
 def _steepest(pixels: NDArray[np.uint8]) -> Floats:
     """Return the tiles with the steepest slopes at a quarter of the size, with their margins."""
     small = np.asarray(Image.fromarray(pixels).reduce(4), np.int16)
-    slope = np.zeros(small.shape, np.int32)
+    slope: NDArray[np.int32] = np.zeros(small.shape, np.int32)
     slope[:, 1:-1] += (small[:, 2:] - small[:, :-2]).astype(np.int32) ** 2
     slope[1:-1] += (small[2:] - small[:-2]).astype(np.int32) ** 2
     side = _TILE // 4
     down, across = slope.shape[0] // side, slope.shape[1] // side
-    steepest = slope[: down * side, : across * side].reshape(down, side, across, side).max((1, 3))
+    steepest = slope[: down * side, : across * side].reshape(down, side, across, side).max(axis=3).max(axis=1)
     order = np.argsort(-steepest, axis=None, kind="stable")[:_TILES]
     around = np.pad(pixels, _MARGIN, mode="edge")
     whole = _TILE + 2 * _MARGIN
@@ -124,9 +124,7 @@ def _steepest(pixels: NDArray[np.uint8]) -> Floats:
 def _slopes(tiles: Floats, scale_px: float) -> tuple[Floats, Floats]:
     """Return the slopes across and down of tiles that are smoothed by a Gaussian, without their margins."""
     smooth, derive = _filters(scale_px)
-    across: Floats = (smooth @ tiles) @ derive.T
-    down: Floats = (derive @ tiles) @ smooth.T
-    return across, down
+    return np.asarray(smooth @ tiles @ derive.T, np.float32), np.asarray(derive @ tiles @ smooth.T, np.float32)
 
 
 @cache

@@ -140,8 +140,7 @@ class Studio:
     def _mask(self, points: Points) -> Canvas:
         drawn = Image.new("L", (self.width * 2, self.height * 2))
         ImageDraw.Draw(drawn).polygon(self._pixels(points), fill=255)
-        mask: Canvas = np.asarray(drawn.reduce(2), np.float32) / 255
-        return mask
+        return np.asarray(drawn.reduce(2), np.float32) / np.float32(255)
 
     def _pixels(self, points: Points) -> list[tuple[float, float]]:
         left, top = self._shift
@@ -231,7 +230,7 @@ def _model_shot(studio: Studio) -> None:
     ):
         studio.lay(limb, skin, folds=4)
     studio.lay(head, skin, folds=3)
-    studio.lay(_DRESS, tuple(studio.rng.uniform(40, 220, 3)), folds=6)  # type: ignore[arg-type]
+    studio.lay(_DRESS, tuple(studio.rng.uniform(40, 220, 3)), folds=6)
     studio.seams((((0.42, 0.46), (0.58, 0.46)),), -16)
 
 

@@ -77,8 +77,8 @@ def test_a_rejection_states_its_figures() -> None:
     [
         ({}, ()),
         ({"sharpness": 2.0, "size_bytes": 4_000}, ()),
-        ({"edge_blur_px": 1.3}, ()),
-        ({"edge_blur_px": 1.31}, (Reason.TOO_BLURRY,)),
+        ({"edge_blur_px": 1.4}, ()),
+        ({"edge_blur_px": 1.41}, (Reason.TOO_BLURRY,)),
         ({"edge_blur_px": None}, ()),
         ({"size_bytes": 3_000}, ()),
         ({"size_bytes": 2_999}, (Reason.FILE_TOO_SMALL,)),
@@ -102,7 +102,7 @@ def test_a_rejection_by_edges_states_its_figures() -> None:
     outcome = judge(replace(MEASURED, edge_blur_px=2.04, size_bytes=500, image_format="WEBP"), EDGES)
     assert outcome.detail == (
         "500 bytes of WEBP for 800 x 600 pixels: 0.00833 bits per pixel, at least 0.01 are needed; "
-        "edges blurred by 2.04 px, at most 1.3 px are allowed"
+        "edges blurred by 2.04 px, at most 1.4 px are allowed"
     )
 
 
