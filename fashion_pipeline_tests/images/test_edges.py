@@ -54,6 +54,7 @@ def test_a_soft_background_does_not_count() -> None:
     assert edge_blur(image) < 1
 
 
+@pytest.mark.slow
 def test_large_images_are_measured_at_one_size() -> None:
     """Blur is measured with the longer side scaled to at most 2,000 px; smaller images are not scaled."""
     large = squares(side_px=2 * LONGEST_SIDE_PX).filter(ImageFilter.GaussianBlur(4))

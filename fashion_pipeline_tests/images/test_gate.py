@@ -118,6 +118,7 @@ def verdicts(row: JudgedImage) -> tuple[Outcome, Outcome]:
     return judge(row, EDGES), judge(row, CLASSIC)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scene", "seed"), [("white on white", 2), ("black on black", 5), ("beige knit", 3), ("sheer", 5), ("leather", 2)]
 )
