@@ -24,6 +24,7 @@ One base class for each way of catching::
     │   ├── WeightsUnavailable      no hub, directory or file
     │   └── WrongModel              weights, shape or preprocessing are not FashionSigLIP's
     ├── DatabaseError               PostgreSQL
+    │   ├── LockLost                another run may work on the store           [retryable]
     │   ├── DatabaseUnavailable     it does not respond                         [retryable]
     │   └── DatabaseMismatch        another schema version, or another home's database
     ├── VectorStoreError            Qdrant
@@ -243,6 +244,12 @@ class DatabaseError(FashionError):
 
 class DatabaseUnavailable(DatabaseError):
     """PostgreSQL does not respond."""
+
+    retryable = True
+
+
+class LockLost(DatabaseError):
+    """A run no longer holds its store's lock: it must not write any more."""
 
     retryable = True
 

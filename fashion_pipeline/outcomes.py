@@ -67,6 +67,7 @@ class Reason(StrEnum):
 
     # Embedding it (embeddings), and updating the sinks (qdrant_points, postgres_products).
     BLOB_MISSING = "blob_missing", "the image's stored bytes are lost; it is fetched again"
+    BAD_VECTOR = "bad_vector", "the model made no usable vector of the image; it is embedded again"
     AWAITING_CONSENT = "awaiting_consent", "its removal awaits a person's consent (--allow-removals)"
 
     text: str

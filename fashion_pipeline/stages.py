@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fashion_pipeline.images.quality import JudgeCounts
     from fashion_pipeline.shop.catalogue import ReadCounts
     from fashion_pipeline.sinks.desired import Desired
+    from fashion_pipeline.sinks.postgres.lock import StoreLock
     from fashion_pipeline.sinks.postgres.rows import RowCounts
     from fashion_pipeline.sinks.publish import PublishedPoints
     from fashion_pipeline.sinks.rollout import Model
@@ -53,6 +54,7 @@ class StageRun:
     Attributes:
         sweep: compare the whole shop and both sinks whole, not only what changed.
         allow_removals: consent to removals beyond the limit.
+        lock: of the store; each stage asks whether the run still holds it. None: the caller is alone.
     """
 
     services: Services
@@ -60,6 +62,26 @@ class StageRun:
     clock: Clock
     sweep: bool = False
     allow_removals: bool = False
+    lock: StoreLock | None = None
+
+    def verify_lock(self) -> None:
+        """Ask whether the run still holds its store's lock.
+
+        Raises:
+            LockLost: it does not.
+        """
+        if self.lock is not None:
+            self.lock.verify()
+
+    def watched(self, progress: Progress) -> Progress:
+        """Return ``progress``, which also ends a stage whose lock the heartbeat found lost."""
+
+        def report(done: int, total: int | None) -> None:
+            if self.lock is not None:
+                self.lock.check()
+            progress(done, total)
+
+        return report
 
 
 # --- the stages that make tables ------------------------------------------------------------------
@@ -75,6 +97,7 @@ async def read_shop(
         ShopError: the shop cannot be read.
         StorePurged: the whole store was purged.
     """
+    run.verify_lock()
     from fashion_pipeline.shop.catalogue import read_catalogue
     from fashion_pipeline.sinks.postgres.queries import live_external_ids
     from fashion_pipeline.sinks.postgres.tombstones import purged_products
@@ -94,7 +117,7 @@ async def read_shop(
             known_first_seen=first_seen,
             known_live=live - purged,
             purged=purged,
-            progress=progress,
+            progress=run.watched(progress),
         )
 
 
@@ -120,6 +143,7 @@ async def fetch(
     progress: Progress = ignore,
 ) -> tuple[Table[FetchedImage], FetchCounts]:
     """Fetch the images of all publishable products that are new or changed; in a sweep, revalidate a seventh."""
+    run.verify_lock()
     from fashion_pipeline.images.fetch import fetch_images
 
     async with run.services.web(run.store, run.clock) as web:
@@ -132,7 +156,7 @@ async def fetch(
             clock=run.clock,
             sweep=ReadState.from_metadata(products.metadata).kind == SWEEP,
             checkpoint=checkpoint,
-            progress=progress,
+            progress=run.watched(progress),
         )
 
 
@@ -154,6 +178,7 @@ def judge(
     Raises:
         DecoderUnavailable: no decoder process can be started.
     """
+    run.verify_lock()
     from fashion_pipeline.images.quality import JudgeStorage, judge_images
 
     home = run.services.home
@@ -164,7 +189,7 @@ def judge(
         quality=run.store.quality,
         clock=run.clock,
         checkpoint=checkpoint,
-        progress=progress,
+        progress=run.watched(progress),
     )
 
 
@@ -189,6 +214,7 @@ def embed(
     Raises:
         ModelError: the model cannot be used.
     """
+    run.verify_lock()
     from fashion_pipeline.embedding.encode import embed_images
 
     checkpoint = model.checkpoint()
@@ -206,7 +232,7 @@ def embed(
             encoder=model.encoder,
             clock=run.clock,
             embedded=run.services.pixels.drop,
-            progress=progress,
+            progress=run.watched(progress),
         )
     return Table(table.rows, {**table.metadata, "model": checkpoint.name}), counts
 
@@ -274,6 +300,7 @@ async def publish_rows(run: StageRun) -> PublishedRows:
         StorageError: a table is missing or damaged.
         DatabaseError: PostgreSQL refuses.
     """
+    run.verify_lock()
     from fashion_pipeline.sinks.desired import desired_state
     from fashion_pipeline.sinks.publish import publish_rows as publish
     from fashion_pipeline.sinks.publish import read_stage_tables
@@ -327,6 +354,7 @@ async def publish_points(run: StageRun, *, model: ModelService) -> tuple[Desired
         StorageError: a table is missing or damaged, or a vector is.
         DatabaseError, VectorStoreError: a sink refuses.
     """
+    run.verify_lock()
     from fashion_pipeline.sinks.access import Sinks
     from fashion_pipeline.sinks.desired import desired_state
     from fashion_pipeline.sinks.publish import publish_points as publish

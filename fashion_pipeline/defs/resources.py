@@ -51,9 +51,9 @@ class StoreRun(dg.ConfigurableResource["StoreRun"]):
             return
         services = Services.read()
         store = services.settings.store_list().require(store_id)
-        self._stage_run = StageRun(services, store, SystemClock(), self.sweep, self.allow_removals)
         self._outcomes_published = False
-        with services.postgres_url() as url, store_lock(url, store_id):
+        with services.postgres_url() as url, store_lock(url, store_id) as lock:
+            self._stage_run = StageRun(services, store, SystemClock(), self.sweep, self.allow_removals, lock)
             yield self
             if not self._outcomes_published:
                 asyncio.run(publish_partial_outcomes(self._stage_run))

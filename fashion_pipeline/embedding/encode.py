@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import DamagedFile, UnreadableImage
 from fashion_pipeline.outcomes import Clock, Outcome, Reason, failed
-from fashion_pipeline.records import EmbeddedImage, Table
-from fashion_pipeline.storage.vectors import VectorRef, Vectors
+from fashion_pipeline.records import VECTOR_SIZE, EmbeddedImage, Table
+from fashion_pipeline.storage.vectors import VectorRef, Vectors, sound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ class EmbedCounts:
 
     Attributes:
         embedded: vectors made.
-        failed: images without a vector, because their pixels cannot be read at present.
+        failed: images without a vector, because their pixels cannot be read at present, or the model failed.
     """
 
     embedded: int = 0
@@ -176,7 +176,14 @@ class _Embedding:
             pixels = self._read(batch, read_pixels)
             if pixels:
                 vectors = encoder.encode(np.stack(list(pixels.values())))
-                self._unwritten.update(zip(pixels, vectors, strict=True))
+                usable = sound(vectors)
+                self._unwritten.update(
+                    (sha256, vector) for sha256, vector, ok in zip(pixels, vectors, usable, strict=True) if ok
+                )
+                for sha256 in (sha256 for sha256, ok in zip(pixels, usable, strict=True) if not ok):
+                    self._fail(
+                        sha256, Reason.BAD_VECTOR, f"not {VECTOR_SIZE} finite numbers of norm 1 ({encoder.device})"
+                    )
             if len(self._unwritten) >= CHECKPOINT_EVERY or time.monotonic() - self._written_at > CHECKPOINT_S:
                 self._write()
             yield remaining
@@ -194,7 +201,7 @@ class _Embedding:
                 self._fail(sha256, error.reason, error)
         return pixels
 
-    def _fail(self, sha256: str, reason: Reason, error: Exception) -> None:
+    def _fail(self, sha256: str, reason: Reason, error: Exception | str) -> None:
         outcome = failed(reason, detail=str(error), before=self.before.get(sha256), now=self.clock.now())
         self.rows[sha256] = EmbeddedImage(sha256, self.fingerprint, "", -1, outcome)
         self.counts.failed += 1

@@ -17,6 +17,7 @@ from fashion_pipeline.errors import ModelError, WeightsUnavailable, WrongModel
 from fashion_pipeline.records import VECTOR_SIZE
 from fashion_pipeline.storage.files import put, sha256_hex
 from fashion_pipeline.storage.home import Home
+from fashion_pipeline.storage.vectors import sound
 
 if TYPE_CHECKING:
     import torch
@@ -294,9 +295,18 @@ def _probe_cosine(one: Encoder, other: Encoder) -> float:
 
 
 def _check_output(checkpoint: Checkpoint, encoder: Encoder) -> None:
-    shape = encoder.encode(_probe(1)).shape
-    if shape != (1, VECTOR_SIZE):
-        msg = f"{checkpoint.name} makes vectors of {shape[1]} numbers, this pipeline stores {VECTOR_SIZE}; use FashionSigLIP"
+    vectors = encoder.encode(_probe(1))
+    if vectors.shape != (1, VECTOR_SIZE):
+        msg = (
+            f"{checkpoint.name} makes vectors of {vectors.shape[1]} numbers, this pipeline stores {VECTOR_SIZE}; "
+            "use FashionSigLIP"
+        )
+        raise WrongModel(msg)
+    if not sound(vectors).all():
+        msg = (
+            f"{checkpoint.name} makes no usable vector of a probe image on {encoder.device}: its numbers are not finite, or "
+            "all are zero; download the weights again, or check this device with FASHION_DEVICE=cpu"
+        )
         raise WrongModel(msg)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.records import EmbeddedImage
-from fashion_pipeline.storage.vectors import VectorRef, Vectors
-
-NORM_TOLERANCE = 1e-3
+from fashion_pipeline.storage.vectors import VectorRef, Vectors, sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +39,8 @@ def sample_vectors(
 
 def _damaged(rows: Sequence[EmbeddedImage], vectors: Vectors) -> set[str]:
     """Return the images whose vector cannot be read, or has a norm other than 1."""
-    import numpy as np
-
     try:
         found = vectors.load([VectorRef(row.part, row.index) for row in rows])
     except DamagedFile:  # the error does not name the row, so read them one by one
         return {rows[0].sha256} if len(rows) == 1 else {sha256 for row in rows for sha256 in _damaged([row], vectors)}
-    norms = np.linalg.norm(found, axis=1)
-    within = np.abs(norms - 1) <= NORM_TOLERANCE  # also False for NaN
-    return {row.sha256 for row, is_one in zip(rows, within, strict=True) if not is_one}
+    return {row.sha256 for row, is_sound in zip(rows, sound(found), strict=True) if not is_sound}

@@ -15,6 +15,7 @@ from fashion_pipeline.sinks.desired import ProductOutcome
 from fashion_pipeline.sinks.plan import await_consent
 from fashion_pipeline.sinks.postgres.bulk import copy_into
 from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.lock import assert_held
 from fashion_pipeline.sinks.postgres.schema import product_outcomes
 
 _OUTCOME_FIELDS = tuple(name for name in ProductOutcome.__dataclass_fields__ if name != "in_qdrant")
@@ -54,6 +55,7 @@ async def publish_outcomes(
     """  # noqa: S608
     with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
+            await assert_held(connection, store_id)
             rows = ({name: getattr(outcome, name) for name in names} for outcome in published)
             await copy_into(connection, "desired_outcomes", product_outcomes, names, rows)
             gone = await connection.execute(

@@ -17,6 +17,7 @@ from fashion_pipeline.sinks.agreement import Agreement, sample_sinks
 from fashion_pipeline.sinks.desired import Desired
 from fashion_pipeline.sinks.outcomes import mark_in_qdrant, publish_outcomes
 from fashion_pipeline.sinks.postgres.health import remember_run
+from fashion_pipeline.sinks.postgres.lock import assert_held
 from fashion_pipeline.sinks.postgres.queries import live_counts, live_ids
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
 from fashion_pipeline.sinks.postgres.tombstones import without_purged
@@ -109,6 +110,18 @@ async def publish_points(
         DamagedFile: a vector cannot be read.
         DatabaseError, VectorStoreError: a sink refuses.
     """
+    async with sinks.engine.begin() as fence:  # no other run begins before the points are written
+        await assert_held(fence, store_id)
+        published = await _publish_points(
+            sinks, store_id=store_id, desired=desired, model=model, chosen_at=chosen_at, full=full
+        )
+    await mark_in_qdrant(sinks.engine, store_id=store_id, present=published.counts.present)
+    return published
+
+
+async def _publish_points(
+    sinks: Sinks, *, store_id: str, desired: Desired, model: Model, chosen_at: datetime | None, full: bool
+) -> PublishedPoints:
     live = await live_ids(sinks.engine, store_id)
     with sinks.open_qdrant() as client:
         collection = ensure_collection(client, model.fingerprint, home_id=sinks.home.id)
@@ -147,7 +160,6 @@ async def publish_points(
             store_id=store_id,
             excused=frozenset() if is_live else live - _products(desired),
         )
-    await mark_in_qdrant(sinks.engine, store_id=store_id, present=counts.present)
     return PublishedPoints(counts, agreement)
 
 

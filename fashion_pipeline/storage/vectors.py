@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+NORM_TOLERANCE = 1e-3
+
+
+def sound(vectors: np.ndarray) -> np.ndarray:
+    """Return ``bool[n]``: which of ``float32[n, 768]`` have only finite numbers and L2 norm 1.
+
+    A server that gets any other by gRPC stores it, and every search that meets it has a score of null (Qdrant 1.18).
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(vectors, axis=1)
+    return np.asarray(np.abs(norms - 1) <= NORM_TOLERANCE)  # False for NaN and infinity too
+
+
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class VectorRef:
     """The place of a vector: row ``index`` of ``part``."""
@@ -136,6 +151,18 @@ class Vectors:
         """Return ``float32[n, 768]``, in the order of ``places``.
 
         Raises:
+            DamagedFile: a part is missing or damaged, or a vector was purged.
+        """
+        found = self.load_as_stored(places)
+        if not found.any(axis=1).all():
+            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its image again"
+            raise DamagedFile(msg)
+        return found
+
+    def load_as_stored(self, places: Sequence[VectorRef]) -> np.ndarray:
+        """Return ``float32[n, 768]``, in the order of ``places``; a purged vector is all zeros.
+
+        Raises:
             DamagedFile: a part is missing or damaged.
         """
         import numpy as np
@@ -156,7 +183,4 @@ class Vectors:
             except (pa.ArrowException, KeyError, OSError, ValueError, IndexError) as error:
                 msg = f"{path}: the vectors of this part cannot be read ({error}); remove the file, and the next run embeds its images again"
                 raise DamagedFile(msg) from error
-        if not found.any(axis=1).all():
-            msg = f"{self.root}: a vector that is needed was purged; the store's next run embeds its image again"
-            raise DamagedFile(msg)
         return found

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +141,50 @@ def test_pixels_are_dropped_only_after_their_vectors_are_stored(vectors: Vectors
     stored: list[bool] = []
     embed(vectors, ["a", "b"], embedded=lambda sha256s: stored.append(set(sha256s) <= set(vectors.index())))
     assert stored == [True]
+
+
+class Faulty(Tower):
+    """A tower that returns a wrong vector for some images of its first batch."""
+
+    def __init__(self, wrong: float) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        found = super().forward(batch)
+        if len(self.sizes) == 1:
+            found = found.clone()
+            found[1] = self.wrong
+        return found
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 0.0])
+def test_an_unusable_vector_costs_its_own_image_once(tmp_path: Path, wrong: float) -> None:
+    """A vector that is not finite, or is all zeros, is never stored; its image is retried, and then has one."""
+    pixels = dict(zip("abcd", images(4), strict=True))
+    vectors = Home(tmp_path).vectors("model")
+
+    def embed(tower: Tower, previous: Table[EmbeddedImage] | None, clock: Any) -> Table[EmbeddedImage]:
+        table, _ = embed_images(
+            sha256s=pixels,
+            previous=previous,
+            fingerprint="model",
+            vectors=vectors,
+            read_pixels=pixels.__getitem__,
+            encoder=lambda: encoder(tower),
+            clock=clock,
+        )
+        return table
+
+    first = embed(Faulty(wrong), None, SystemClock())
+    outcomes = {row.sha256: row.outcome for row in first.rows}
+    assert [name for name, outcome in outcomes.items() if not outcome.ok] == ["b"]
+    assert outcomes["b"].reasons == (Reason.BAD_VECTOR,)
+    assert outcomes["b"].status is Status.FAILED
+    assert vectors.find("abcd").keys() == set("acd")
+
+    class Later(SystemClock):
+        def now(self) -> datetime:
+            return super().now() + timedelta(hours=1)
+
+    assert all(row.outcome.ok for row in embed(Tower(), first, Later()).rows)

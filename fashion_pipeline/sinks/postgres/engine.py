@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -32,14 +33,41 @@ async def database(url: str, *, home_id: str | None = None) -> AsyncIterator[Asy
     """
     target = sqlalchemy_url(url)
     engine = create_async_engine(target, pool_size=2, max_overflow=8, pool_pre_ping=True)
+    event.listen(engine.sync_engine, "connect", _configure)
     try:
         with translate(target):
+            await _check_encoding(engine)
             await _check_version(engine)
             if home_id is not None:
                 await _check_home(engine, home_id)
             yield engine
     finally:
         await engine.dispose()
+
+
+def _configure(connection: DBAPIConnection, _: object) -> None:
+    """Set what this pipeline relies on, whatever the server's or the role's own settings are."""
+    cursor = connection.cursor()
+    for setting in (
+        "datestyle TO 'ISO'",
+        "client_encoding TO 'UTF8'",
+        "statement_timeout TO 0",
+        "idle_in_transaction_session_timeout TO 0",
+    ):
+        cursor.execute(f"SET SESSION {setting}")
+    cursor.close()
+    connection.commit()
+
+
+async def _check_encoding(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        encoding = await connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        msg = (
+            f"PostgreSQL at {place(engine.url)} has the encoding {encoding}, which cannot hold every title: create the "
+            "database with ENCODING 'UTF8' TEMPLATE template0"
+        )
+        raise DatabaseMismatch(msg)
 
 
 async def _check_version(engine: AsyncEngine) -> None:

@@ -20,6 +20,7 @@ from fashion_pipeline.sinks.desired import ROW_FIELDS, Desired, DesiredProduct
 from fashion_pipeline.sinks.plan import Removals, guard_removals
 from fashion_pipeline.sinks.postgres.bulk import copy_into
 from fashion_pipeline.sinks.postgres.errors import translate
+from fashion_pipeline.sinks.postgres.lock import assert_held
 from fashion_pipeline.sinks.postgres.queries import count_live
 from fashion_pipeline.sinks.postgres.schema import products
 from fashion_pipeline.sinks.postgres.state import ROWS_DIGEST, remember, remembered
@@ -65,6 +66,7 @@ async def apply_rows(
     """
     with translate(engine.url):
         async with engine.connect() as connection, connection.begin() as transaction:
+            await assert_held(connection, store_id)
             await _finish_purges(connection, store_id)
             live = await count_live(connection, store_id)
             if not full and live == len(desired.products):

@@ -124,4 +124,8 @@ def sqlalchemy_url(database_url: str) -> URL:
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         msg = f"the database URL is one of {url.get_backend_name()}: {advice}"
         raise SettingsError(msg)
-    return url.set(drivername="postgresql+psycopg")
+    if not url.database:
+        msg = f"the database URL names no database: {advice}"
+        raise SettingsError(msg)
+    # Without it, the driver returns bytes from a database whose encoding is SQL_ASCII.
+    return url.set(drivername="postgresql+psycopg").update_query_dict({"client_encoding": "utf8"})

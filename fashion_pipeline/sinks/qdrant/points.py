@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from fashion_pipeline.errors import DamagedFile
 from fashion_pipeline.sinks.desired import DesiredPoint
 from fashion_pipeline.sinks.plan import PointId, PointPlan, live_model_digest, plan_points, points_for_live_model
 from fashion_pipeline.sinks.qdrant.applied import (
@@ -27,7 +28,7 @@ from fashion_pipeline.sinks.qdrant.applied import (
     wire_id,
 )
 from fashion_pipeline.sinks.qdrant.collections import ModelCollection, collections
-from fashion_pipeline.storage.vectors import Vectors
+from fashion_pipeline.storage.vectors import Vectors, sound
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -138,15 +139,19 @@ def refresh_points(
 def carry_out(client: QdrantClient, plan: PointPlan, *, collection: str, store_id: str, vectors: Vectors) -> None:
     """Write and delete what a plan lists; the store's digest is removed first.
 
+    A stored vector that is not sound is lost: it is discarded, and everything else is written. The
+    store's next run embeds the image again.
+
     Raises:
-        DamagedFile: a vector cannot be read.
+        DamagedFile: a vector cannot be read, or was not sound.
     """
     if plan.empty:
         return
     forget_digest(client, collection, store_id)
-    _write(client, collection, plan.writes, vectors)
+    unsound = _write(client, collection, plan.writes, vectors)
     _write_payloads(client, collection, plan.payloads)
     delete_points(client, collection, plan.deletes)
+    _discard(unsound, vectors, store_id)
 
 
 # --- one product ----------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ def apply_product(
     next run must compare every point again.
     """
     forget_digest(client, collection, store_id)
-    _write(client, collection, points, vectors)
+    _discard(_write(client, collection, points, vectors), vectors, store_id)
 
 
 def has_points(client: QdrantClient, product: UUID) -> bool:
@@ -266,19 +271,40 @@ def delete_points(client: QdrantClient, collection: str, point_ids: Sequence[Poi
         client.delete(collection, points_selector=qm.PointIdsList(points=selected), wait=True)
 
 
-def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint], vectors: Vectors) -> None:
+def _discard(unsound: Sequence[str], vectors: Vectors, store_id: str) -> None:
+    """Remove unsound vectors from the store of vectors.
+
+    Raises:
+        DamagedFile: there are some; the next run makes new ones.
+    """
+    if unsound:
+        vectors.forget(unsound)
+        msg = (
+            f"{len(unsound):,} stored vectors were damaged (not finite numbers of norm 1), such as that of the image "
+            f"{unsound[0]}; they have been discarded, and all other points are written"
+        )
+        raise DamagedFile(msg, store_id=store_id, advice="the next run embeds these images again")
+
+
+def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint], vectors: Vectors) -> tuple[str, ...]:
+    """Write points with their vectors; return the digests of the images whose vector is not sound."""
     from qdrant_client import models as qm
 
+    unsound: list[str] = []
     in_place = sorted(points, key=lambda point: (point.place.part, point.place.index))
     for start in range(0, len(in_place), LOADED_AT_ONCE):
         chunk = in_place[start : start + LOADED_AT_ONCE]
-        loaded = vectors.load([point.place for point in chunk])
-        for first in range(0, len(chunk), BATCH):
+        loaded = vectors.load_as_stored([point.place for point in chunk])
+        usable = sound(loaded)
+        unsound += [point.sha256 for point, ok in zip(chunk, usable, strict=True) if not ok]
+        pairs = [(point, vector) for point, vector, ok in zip(chunk, loaded, usable, strict=True) if ok]
+        for first in range(0, len(pairs), BATCH):
             structs = [
                 qm.PointStruct(id=str(point.point_id), vector=vector.tolist(), payload=dict(point.payload))
-                for point, vector in zip(chunk[first : first + BATCH], loaded[first : first + BATCH], strict=True)
+                for point, vector in pairs[first : first + BATCH]
             ]
             client.upsert(collection, points=structs, wait=True)
+    return tuple(unsound)
 
 
 def _write_payloads(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]) -> None:

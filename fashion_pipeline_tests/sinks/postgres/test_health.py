@@ -86,7 +86,7 @@ async def test_a_store_is_counted_as_the_run_counted_it(engine: AsyncEngine) -> 
     """Gone products are not counted; which products need a retry is the same in SQL and in Python."""
     await publish(engine, "north", *NORTH)
     health = (await store_health(engine, now=NOW))["north"]
-    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1)
+    assert health == StoreHealth(products=8, refused=3, needs_retry=4, overdue=1, waiting=1)
     assert sum(map(needs_retry, NORTH)) == health.needs_retry
     found = await products_to_retry(engine, most=3)
     assert [outcome.external_id for outcome in found] == ["stale", "failed", "hidden"]
@@ -113,15 +113,16 @@ async def test_each_days_last_figures_are_kept(engine: AsyncEngine) -> None:
 @pytest.mark.parametrize(
     ("earlier", "refused", "jumped"),
     [
-        ([], 100, False),
-        ([10, 10], 100, False),
+        ([], 100, True),
+        ([], 59, False),
+        ([10, 10], 100, True),
         ([10, 10, 10], 19, False),
         ([10, 90, 10], 20, True),
         ([90] * 3, 10, False),
     ],
 )
 def test_a_jump_is_told_from_what_is_usual(earlier: list[int], refused: int, *, jumped: bool) -> None:
-    """One odd day does not move the median; a few days say nothing yet; fewer refusals are no trouble."""
+    """One odd day does not move the median; before there are three days, most of the products are too many; fewer refusals are no trouble."""
     history = tuple(Day(date(2026, 11, 1 + number), 100, count) for number, count in enumerate(earlier))
     assert StoreHealth(products=100, refused=refused, history=history).jumped is jumped
     assert StoreHealth(history=history).share == 0.0

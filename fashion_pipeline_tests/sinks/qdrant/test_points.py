@@ -28,7 +28,7 @@ from fashion_pipeline.sinks.qdrant.points import (
     refresh_points,
 )
 from fashion_pipeline.storage.home import Home
-from fashion_pipeline.storage.vectors import Vectors
+from fashion_pipeline.storage.vectors import VectorRef, Vectors
 from fashion_pipeline_tests.builders import (
     AVAILABILITY,
     FINGERPRINT,
@@ -316,3 +316,23 @@ def test_primary_points_are_counted_by_store(client: QdrantClient, collection: s
     put(client, shop(tmp_path / "south", 1, store=store("maison-sud")))
     counts = primary_counts(client, collection, [STORE, "maison-sud", "nobody"])
     assert (counts[STORE], counts["maison-sud"], counts.get("nobody", 0)) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 0.0, 2.0])
+def test_a_stored_vector_that_is_not_sound_is_discarded(
+    client: QdrantClient, collection: str, tmp_path: Path, wrong: float
+) -> None:
+    """One damaged vector, of an older version, stops no other point, and the next run embeds its image again."""
+    made = shop(tmp_path, 3)
+    damaged = made.desired().points[1]
+    part = damaged.place.part
+    names = made.vectors.parts()[made.vectors.root / f"{part}.parquet"]
+    values = made.vectors.load([VectorRef(part, index) for index in range(len(names))])
+    values[damaged.place.index] = wrong
+    (replaced, *_) = made.vectors.append(names, values)
+    (made.vectors.root / f"{replaced.part}.parquet").rename(made.vectors.root / f"{part}.parquet")
+    with pytest.raises(DamagedFile, match="1 stored vectors were damaged") as caught:
+        put(client, made)
+    assert "the next run embeds these images again" in str(caught.value)
+    assert client.count(collection).count == 2
+    assert not made.vectors.find([damaged.sha256])
