@@ -28,6 +28,8 @@ class Reason(StrEnum):
     TRASHED = "trashed", "it is in the shop's trash"
     DELETED = "deleted", "the shop no longer has it: absent from a complete listing, and 404 by its id"
     PASSWORD_PROTECTED = "password_protected", "it is protected by a password in the shop"
+    NO_TITLE = "no_title", "it has no title in the shop"
+    SOLD_OUT = "sold_out", "it is sold out, and the store sets sold_out: remove"
     NO_IMAGE = "no_image", "it has no image in the shop"
     NO_PRICE = "no_price", "it has no price"
     ZERO_PRICE = "zero_price", "its price is 0 and the store does not set accept_free"

@@ -111,6 +111,9 @@ class Store(BaseModel):
     allow_private_hosts: tuple[str, ...] = Field(
         (), description="hosts on private networks that this store may use: for test shops only"
     )
+    sold_out: Literal["keep", "remove"] = Field(
+        "keep", description="keep: sold-out products stay, and search hides them unless asked; remove: they leave"
+    )
     accept_free: bool = Field(default=False, description="true: a price of 0 may be published")
     opt_outs: Literal["honour", "ignore"] = Field(
         "honour", description="ignore: use images in spite of X-Robots-Tag: noai, because their owner agreed"

@@ -24,8 +24,18 @@ if TYPE_CHECKING:
 @click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Search by an image file.")
 @click.option("--limit", type=click.IntRange(1, 100), default=5, help="Number of results.")
 @click.option("--everywhere", is_flag=True, help="Search every store, not only STORE.")
+@click.option("--sold-out", is_flag=True, help="Find sold-out products too.")
 @json_option
-def search(store: str, product: str | None, *, image: Path | None, limit: int, everywhere: bool, as_json: bool) -> None:
+def search(
+    store: str,
+    product: str | None,
+    *,
+    image: Path | None,
+    limit: int,
+    everywhere: bool,
+    sold_out: bool,
+    as_json: bool,
+) -> None:
     """Find products similar to PRODUCT of STORE (its id in the shop), or to an image."""
     if (product is None) == (image is None):
         msg = "name a PRODUCT, or an image file with --image"
@@ -35,9 +45,9 @@ def search(store: str, product: str | None, *, image: Path | None, limit: int, e
     hits: Sequence[Match] = ()
     within = None if everywhere else store
     if product is not None:
-        hits = similar_to_product(services, store, product, within=within, limit=limit)
+        hits = similar_to_product(services, store, product, within=within, limit=limit, sold_out=sold_out)
     elif image is not None:
-        hits = _similar_to_image(services, store, image, within=within, limit=limit)
+        hits = _similar_to_image(services, store, image, within=within, limit=limit, sold_out=sold_out)
     if as_json:
         click.echo(json.dumps([{"score": hit.score, **hit.payload} for hit in hits]))
         return
@@ -46,7 +56,7 @@ def search(store: str, product: str | None, *, image: Path | None, limit: int, e
 
 
 def similar_to_product(
-    services: Services, store_id: str, external_id: str, *, within: str | None, limit: int
+    services: Services, store_id: str, external_id: str, *, within: str | None, limit: int, sold_out: bool = False
 ) -> Sequence[Match]:
     """Return the published products nearest to one, in every store where ``within`` is None.
 
@@ -58,7 +68,7 @@ def similar_to_product(
 
     try:
         with services.qdrant() as client:
-            return more_like(client, product_id(store_id, external_id), store_id=within, limit=limit)
+            return more_like(client, product_id(store_id, external_id), store_id=within, limit=limit, sold_out=sold_out)
     except NoSuchPoint as error:
         msg = (
             f"product {external_id!r} of {store_id} cannot be searched for, as it is not in Qdrant; "
@@ -68,7 +78,7 @@ def similar_to_product(
 
 
 def _similar_to_image(
-    services: Services, store_id: str, image: Path, *, within: str | None, limit: int
+    services: Services, store_id: str, image: Path, *, within: str | None, limit: int, sold_out: bool
 ) -> Sequence[Match]:
     from fashion_pipeline.images.quality import render_blob
     from fashion_pipeline.sinks.qdrant.search import search as search_points
@@ -83,4 +93,4 @@ def _similar_to_image(
     vector = model.encoder().encode(pixels[None])[0]
     fingerprint = model.checkpoint().fingerprint
     with services.qdrant() as client:
-        return search_points(client, vector, fingerprint=fingerprint, store_id=within, limit=limit)
+        return search_points(client, vector, fingerprint=fingerprint, store_id=within, limit=limit, sold_out=sold_out)

@@ -66,7 +66,7 @@ def read_json(body: bytes) -> Any:
     if values > _MOST_VALUES:
         msg = f"about {values:,} values; the limit is {_MOST_VALUES:,}"
         raise ValueError(msg)
-    text = body.decode("utf-8", "replace").lstrip("\ufeff").strip()
+    text = _decode(body).lstrip("\ufeff").strip()
     starts = [start.start() for start in _START.finditer(text[:_JSON_HEAD])][:_MOST_STARTS]
     # A page may contain JSON, in its scripts or as its only text.
     if _DOCUMENT.search(text[: starts[0] if starts else _JSON_HEAD]):
@@ -84,6 +84,15 @@ def read_json(body: bytes) -> Any:
         return found[1]
     msg = f"no JSON in {len(body):,} bytes ({problem})"
     raise ValueError(msg)
+
+
+def _decode(body: bytes) -> str:
+    """Decode a body that should be UTF-8; of an old site's database it may be windows-1252 (as browsers read Latin-1)."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        cut_off = error.end >= len(body)
+        return body.decode("utf-8", "replace") if cut_off else body.decode("windows-1252", "replace")
 
 
 def _candidates(text: str, starts: Iterable[int]) -> Iterator[tuple[int, Any]]:

@@ -19,6 +19,8 @@ UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 MAX_IMAGES = 1000
 """How many of a product's images, and of its variations, are used: the first, in the shop's order."""
 
+_AMPERSAND = re.compile("&(amp|#0*38);")
+_PLACEHOLDER = re.compile(r"/(woocommerce-)?placeholder(-\d+x\d+)?\.(png|jpe?g|webp|svg)(\?|$)", re.IGNORECASE)
 _SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -42,13 +44,25 @@ NO_VARIATIONS = Variations()
 
 def own_images(value: object, store: Store) -> tuple[Image, ...]:
     """Read ``images`` of a product. With ``images: primary`` only the first counts, and the next never replaces it."""
-    entries = value if isinstance(value, list) else []
+    listed = entries(value) or []
     images: dict[str, Image] = {}
-    for position, entry in enumerate(entries[: 1 if store.images == "primary" else MAX_IMAGES]):
+    for position, entry in enumerate(listed[: 1 if store.images == "primary" else MAX_IMAGES]):
         image = _image(entry, images, store, position)
         if image is not None:
             images.setdefault(image.image_id, image)
     return tuple(images.values())
+
+
+def entries(value: object) -> list[Any] | None:
+    """Return the entries of a list, or of an object with numeric keys, which PHP makes of a list with gaps.
+
+    Nothing (null, false, an empty text) is an empty list; None: the value is something else.
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, Mapping) and all(str(key).isdecimal() for key in value):
+        return [value[key] for key in sorted(value, key=lambda key: int(str(key)))]
+    return None if value else []
 
 
 def with_variations(
@@ -108,8 +122,8 @@ def read_gmt(value: object) -> datetime | None:
 def _image(entry: object, images: Mapping[str, Image], store: Store, position: int) -> Image | None:
     """Parse one image, given the known ones; None where it has no URL."""
     src = entry.get("src") if isinstance(entry, Mapping) else None
-    url = _absolute(UNSTORABLE.sub("", src).strip(), store) if isinstance(src, str) else ""
-    if not isinstance(entry, Mapping) or not url:
+    url = absolute(_AMPERSAND.sub("&", UNSTORABLE.sub("", src).strip()), store) if isinstance(src, str) else ""
+    if not isinstance(entry, Mapping) or not url or _is_placeholder(entry, url):
         return None
     image_id = str(entry.get("id") or "")
     if image_id in images and images[image_id].url == url:
@@ -120,7 +134,12 @@ def _image(entry: object, images: Mapping[str, Image], store: Store, position: i
     return images.get(image_id) or Image(image_id, url, position, read_gmt(entry.get("date_modified_gmt")))
 
 
-def _absolute(url: str, store: Store) -> str:
+def _is_placeholder(entry: Mapping[str, Any], url: str) -> bool:
+    """Whether an image is the one that WooCommerce shows for a product without any: id 0, and its file's name."""
+    return entry.get("id") in {0, "0"} and bool(_PLACEHOLDER.search(url))
+
+
+def absolute(url: str, store: Store) -> str:
     """Resolve a URL as the shop's pages do (``//host/a.jpg``, ``/a.jpg``). A URL with a scheme is returned unchanged."""
     if not url or _SCHEME.match(url):
         return url

@@ -9,7 +9,7 @@ from datetime import datetime
 from fashion_pipeline.outcomes import Outcome, Reason, Status, failed, rejected
 from fashion_pipeline.records import Product, is_redacted
 from fashion_pipeline.shop.gallery import NO_VARIATIONS, Variations
-from fashion_pipeline.shop.product import gate, parse, product_id
+from fashion_pipeline.shop.product import gate, parse, problem_of, product_id
 from fashion_pipeline.shop.rest import Payload
 from fashion_pipeline.stores import Store
 
@@ -57,6 +57,9 @@ class Merge:
         after = {key: self._judged_again(row) for key, row in self.before.items()}
         for payload in seen.payloads:
             external_id = product_id(payload, store=self.store)
+            if problem := problem_of(payload):
+                after[external_id] = self._unreadable(external_id, problem, currency=currency)
+                continue
             variations = seen.variations.get(external_id, NO_VARIATIONS)
             after[external_id] = self._parsed(payload, external_id, variations, currency=currency)
         for external_id in seen.gone:
@@ -115,7 +118,7 @@ class Merge:
         """Apply the gate with the store's present settings. A deleted product stays deleted."""
         if is_gone(row):
             return row
-        outcome = gate(row, accept_free=self.store.accept_free)
+        outcome = gate(row, self.store)
         if Reason.UNREADABLE in row.outcome.reasons:
             outcome = _marked(outcome, row.outcome) if row.status else row.outcome
         if Reason.AWAITING_CONSENT in row.outcome.reasons and outcome.ok:
@@ -132,7 +135,7 @@ class Merge:
         wait = self._wait(row, detail)
         if not row.status:
             return replace(row, outcome=replace(wait, status=Status.REJECTED))
-        return replace(row, outcome=_marked(gate(row, accept_free=self.store.accept_free), wait))
+        return replace(row, outcome=_marked(gate(row, self.store), wait))
 
     def _wait(self, row: Product | None, detail: str) -> Outcome:
         """Return the failure that sets a product's retry time; the wait grows while it stays unreadable."""

@@ -19,7 +19,16 @@ from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Outcome, Reason, rejected
 from fashion_pipeline.records import Image, Product
 from fashion_pipeline.redaction import printable
-from fashion_pipeline.shop.gallery import NO_VARIATIONS, UNSTORABLE, Variations, own_images, read_gmt, with_variations
+from fashion_pipeline.shop.gallery import (
+    NO_VARIATIONS,
+    UNSTORABLE,
+    Variations,
+    absolute,
+    entries,
+    own_images,
+    read_gmt,
+    with_variations,
+)
 from fashion_pipeline.stores import Store
 
 FIELDS = (
@@ -28,7 +37,8 @@ FIELDS = (
 )
 """The ``_fields`` that a request for payloads must have."""
 
-_PRICE = re.compile(r"[0-9]+(\.[0-9]+)?")
+_PRICE = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+_ID = re.compile(r"[1-9][0-9]{0,18}")
 _LONGEST_PRICE = 64
 _TOO_EXPENSIVE = Decimal(100_000_000)
 _CENT = Decimal("0.01")
@@ -56,8 +66,8 @@ def parse(
 ) -> Product:
     """Parse one product as the REST API returns it, and apply the gate.
 
-    Fields that are missing or of another type than WooCommerce's count as empty. Of a password only
-    its existence is kept.
+    Fields that are missing count as empty, and so do fields of a form that ``problem_of`` reports. Of
+    a password only its existence is kept.
 
     Args:
         payload: one element of ``/products``, or the response of ``/products/<id>``.
@@ -85,7 +95,8 @@ def parse(
         price_text=price_text,
         price=price if isinstance(price, Decimal) else None,
         currency=currency,
-        product_url=(_url(payload, "external_url") if kind == "external" else "") or _url(payload, "permalink"),
+        product_url=(_url(payload, "external_url", store) if kind == "external" else "")
+        or _url(payload, "permalink", store),
         in_stock=_text(payload, "stock_status") != "outofstock",
         password_protected=bool(payload.get("post_password")),
         categories=_categories(payload.get("categories")),
@@ -96,11 +107,28 @@ def parse(
         first_seen_at=first_seen_at,
         last_seen_at=now,
     )
-    return replace(product, content_hash=content_hash(product), outcome=gate(product, accept_free=store.accept_free))
+    return replace(product, content_hash=content_hash(product), outcome=gate(product, store))
 
 
-def gate(product: Product, *, accept_free: bool) -> Outcome:
+def problem_of(payload: Mapping[str, Any]) -> str:
+    """Return what makes a payload unreadable: a known field in a form that WooCommerce does not use; ``""`` for nothing.
+
+    A plugin that changes the response may write a list as an object with numeric keys, or a text as a
+    number: both are read as meant.
+    """
+    for name in ("images", "categories"):
+        if entries(payload.get(name)) is None:
+            return f"its field {name} is neither a list nor an object with numeric keys"
+    for name in ("status", "name", "description", "short_description", "price", "permalink", "stock_status"):
+        if isinstance(payload.get(name), list | Mapping | bool) and payload[name] is not False:
+            return f"its field {name} is no text"
+    return ""
+
+
+def gate(product: Product, store: Store) -> Outcome:
     """Decide whether a product may be published; the outcome lists every reason against it.
+
+    The store decides about prices of 0 (``accept_free``) and sold-out products (``sold_out``).
 
     ``catalog_visibility`` is none: a hidden product is published and can be bought.
     """
@@ -113,6 +141,8 @@ def gate(product: Product, *, accept_free: bool) -> Outcome:
         details.append(f"its status is {product.status or 'missing'}")
     if product.password_protected:
         reasons.append(Reason.PASSWORD_PROTECTED)
+    if not product.title:
+        reasons.append(Reason.NO_TITLE)
     if not product.images:
         reasons.append(Reason.NO_IMAGE)
     price = read_price(product.price_text)
@@ -120,8 +150,10 @@ def gate(product: Product, *, accept_free: bool) -> Outcome:
         reasons.append(price)
         if product.price_text:
             details.append(f"its price is {product.price_text!r}")
-    elif price == 0 and not accept_free:
+    elif price == 0 and not store.accept_free:
         reasons.append(Reason.ZERO_PRICE)
+    if not product.in_stock and store.sold_out == "remove":
+        reasons.append(Reason.SOLD_OUT)
     scheduled_at = product.created_in_shop_at if product.status == "future" else None
     return rejected(*reasons, detail="; ".join(details), look_again_at=scheduled_at) if reasons else OK
 
@@ -172,6 +204,8 @@ def product_id(payload: Mapping[str, Any], *, store: Store) -> str:
         ShopProtocolError: there is none.
     """
     value = payload.get("id")
+    if isinstance(value, str) and _ID.fullmatch(value):  # a plugin made a text of it
+        return value
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return str(value)
     msg = (
@@ -210,11 +244,15 @@ def plain_text(markup: str) -> str:
 
 def _text(payload: Mapping[str, Any], key: str) -> str:
     value = payload.get(key)
+    if isinstance(value, int | float) and not isinstance(value, bool):  # a title such as 501
+        return str(value)
     return UNSTORABLE.sub("", value) if isinstance(value, str) else ""
 
 
-def _url(payload: Mapping[str, Any], key: str) -> str:
-    url = _text(payload, key).strip()
+def _url(payload: Mapping[str, Any], key: str, store: Store) -> str:
+    """Return a URL, resolved as the shop's pages do; ``""`` for none that a browser could open."""
+    text = _text(payload, key).strip()
+    url = absolute(text, store) if text else ""
     return url if url.lower().startswith(("https://", "http://")) else ""
 
 
@@ -225,8 +263,8 @@ def _price_text(value: object) -> str:
 
 
 def _categories(value: object) -> tuple[str, ...]:
-    entries = [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, list) else []
-    names = (" ".join(plain_text(_text(entry, "name")).split()) for entry in entries)
+    found = [entry for entry in entries(value) or [] if isinstance(entry, Mapping)]
+    names = (" ".join(plain_text(_text(entry, "name")).split()) for entry in found)
     return tuple(name for name in names if name)
 
 

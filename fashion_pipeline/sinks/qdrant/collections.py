@@ -147,6 +147,7 @@ def _indexes() -> dict[str, qm.PayloadSchemaType | qm.KeywordIndexParams]:
         "product_id": kind.KEYWORD,
         "image_sha256": kind.KEYWORD,
         "is_primary": kind.BOOL,
+        "in_stock": kind.BOOL,
     }
 
 

@@ -25,12 +25,19 @@ class Match:
 
 
 def search(
-    client: QdrantClient, vector: Sequence[float], *, fingerprint: str, store_id: str | None = None, limit: int = 10
+    client: QdrantClient,
+    vector: Sequence[float],
+    *,
+    fingerprint: str,
+    store_id: str | None = None,
+    limit: int = 10,
+    sold_out: bool = False,
 ) -> tuple[Match, ...]:
     """Return the products nearest to a ``float32[768]`` vector, each once, the nearest first.
 
     Args:
         fingerprint: of the model that made the vector.
+        sold_out: find sold-out products too.
 
     Raises:
         VectorStoreError: no store has been ingested yet.
@@ -43,13 +50,15 @@ def search(
             f"{fingerprint}: set FASHION_MODEL to the live model, which fashion-pipeline model status shows"
         )
         raise CollectionMismatch(msg)
-    return _query(client, [float(value) for value in vector], store_id=store_id, limit=limit, exclude=None)
+    return _query(
+        client, [float(value) for value in vector], store_id=store_id, limit=limit, exclude=None, sold_out=sold_out
+    )
 
 
 def more_like(
-    client: QdrantClient, point_id: UUID, *, store_id: str | None = None, limit: int = 10
+    client: QdrantClient, point_id: UUID, *, store_id: str | None = None, limit: int = 10, sold_out: bool = False
 ) -> tuple[Match, ...]:
-    """Return the products nearest to a point, without its own product.
+    """Return the products nearest to a point, without its own product; ``sold_out``: also those that are sold out.
 
     Raises:
         NoSuchPoint: there is none.
@@ -60,22 +69,30 @@ def more_like(
         msg = f"Qdrant has no point {point_id}: its product is not published, or not ingested yet"
         raise NoSuchPoint(msg)
     own = (found[0].payload or {}).get("product_id")
-    return _query(client, str(point_id), store_id=store_id, limit=limit, exclude=own)
+    return _query(client, str(point_id), store_id=store_id, limit=limit, exclude=own, sold_out=sold_out)
 
 
 def _query(
-    client: QdrantClient, query: list[float] | str, *, store_id: str | None, limit: int, exclude: str | None
+    client: QdrantClient,
+    query: list[float] | str,
+    *,
+    store_id: str | None,
+    limit: int,
+    exclude: str | None,
+    sold_out: bool,
 ) -> tuple[Match, ...]:
     from qdrant_client import models as qm
 
-    def field(key: str, value: str | None) -> list[qm.Condition] | None:
-        return None if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
+    def field(key: str, value: str | bool | None) -> list[qm.Condition]:
+        return [] if value is None else [qm.FieldCondition(key=key, match=qm.MatchValue(value=value))]
+
+    hidden = [*field("product_id", exclude), *([] if sold_out else field("in_stock", value=False))]
 
     groups = client.query_points_groups(
         alias_name(client),
         group_by="product_id",
         query=query,
-        query_filter=qm.Filter(must=field("store_id", store_id), must_not=field("product_id", exclude)),
+        query_filter=qm.Filter(must=field("store_id", store_id), must_not=hidden),
         limit=limit,
         group_size=1,
         with_payload=True,
