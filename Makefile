@@ -33,6 +33,7 @@ lint: setup ## ruff, mypy and the import contracts
 
 bench: setup ## Run benchmarks/NAME.py (NAME=x ARGS="…")
 	@test -n "$(NAME)" || { echo "Name one: make bench NAME=x, with x from:"; ls benchmarks/*.py; exit 2; }
+	@test "$(NAME)" != gate || test -d $(BIN)/../lib/python*/site-packages/skimage || $(BIN)/python -m pip --disable-pip-version-check -q install -c constraints.txt -e '.[bench]'
 	@$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 docs: setup ## The pages of docs/ as a site, in site/

@@ -202,6 +202,11 @@ class JudgedImage:
         problem_detail: The figures or the error of ``problem``, for people.
         measured_with: The version of the measuring code.
         outcome: Whether the image passed the thresholds, and why not.
+        edge_blur_px: The blur of the sharper edges as the standard deviation of a Gaussian, in pixels of the
+            image scaled to at most 2,000 px; None if not measured.
+        perceptual_hash: 64 bits in hex; equal in most bits for copies at other sizes; empty if not measured.
+        mirrored_hash: The perceptual hash of the image mirrored left to right; empty if not measured.
+        colours: Shares of 8 hues x 3 saturations x 3 values in the centre, 10,000 in all; empty if not measured.
     """
 
     sha256: str
@@ -216,6 +221,10 @@ class JudgedImage:
     problem_detail: str
     measured_with: int
     outcome: Outcome
+    edge_blur_px: float | None = None
+    perceptual_hash: str = ""
+    mirrored_hash: str = ""
+    colours: tuple[int, ...] = ()
 
     @property
     def undecided(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -27,12 +27,26 @@ _HOST = re.compile(r"[^\s/\\<>\"'{}|^`%\x00-\x20\x7f]+")
 
 
 class Quality(BaseModel):
-    """Thresholds of the quality gate. A store may override each of them."""
+    """Thresholds of the quality gate. A store may override each of them.
+
+    ``min_file_bytes`` and ``min_sharpness`` belong to the classic gate, ``min_bits_per_pixel`` and
+    ``max_edge_blur_px`` to the edges gate; the others to both. Whoever sets a threshold of the classic gate
+    and names no gate keeps the classic one, as in versions that had no other.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    gate: Literal["classic", "edges"] = Field(
+        "edges",
+        description="edges: judge the blur of edges, and bytes by pixels and format; classic: min_sharpness and min_file_bytes",
+    )
     min_side_px: int = Field(400, ge=1, description="shorter side, in pixels, after EXIF rotation")
-    min_file_bytes: int = Field(50_000, ge=0, description="smallest file, in bytes")
+    min_file_bytes: int = Field(50_000, ge=0, description="classic gate: smallest file, in bytes")
+    min_bits_per_pixel: float = Field(
+        0.05,
+        ge=0,
+        description="edges gate: smallest JPEG, PNG or GIF, in bits per pixel; a fifth of it for WebP, a tenth for AVIF",
+    )
     max_file_bytes: int = Field(10_000_000, ge=1, description="largest file, in bytes; nothing larger is downloaded")
     max_pixels: int = Field(
         40_000_000, ge=1, le=1_000_000_000, description="largest width x height, checked before decoding"
@@ -40,8 +54,21 @@ class Quality(BaseModel):
     min_sharpness: float = Field(
         100.0,
         ge=0,
-        description="variance of the Laplacian of the grey image, scaled to at most 500 px",
+        description="classic gate: variance of the Laplacian of the grey image, scaled to at most 500 px",
     )
+    max_edge_blur_px: float = Field(
+        1.4,
+        ge=0,
+        description="edges gate: blur of the sharper edges (standard deviation), in pixels, scaled to at most 2,000 px",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classic_thresholds_choose_their_gate(cls, values: Any) -> Any:
+        classic = {"min_file_bytes", "min_sharpness"}
+        if isinstance(values, dict) and "gate" not in values and classic & values.keys():
+            return {**values, "gate": "classic"}
+        return values
 
 
 def _cron(value: str) -> str:

@@ -53,7 +53,7 @@ class _Reader:
 
     def __init__(self, path: Path, quality: Quality | None, environment: Mapping[str, str] | None) -> None:
         self.path = path
-        self.quality = (quality or Quality.model_validate({})).model_dump()
+        self.quality = (quality or Quality.model_validate({})).model_dump(exclude_unset=True)
         self.environment = environment if environment is not None else environment_beside(path)
 
     def error(self, node: yaml.Node, sentence: str) -> StoresFileError:

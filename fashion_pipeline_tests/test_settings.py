@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,25 @@ def mistake(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
+    ("settings", "quality", "gate"),
+    [
+        ({}, "", "edges"),
+        ({"min_side_px": 300}, "{min_side_px: 200}", "edges"),
+        ({}, "{min_sharpness: 50}", "classic"),
+        ({"min_file_bytes": 20_000}, "", "classic"),
+        ({"min_file_bytes": 20_000}, "{gate: edges}", "edges"),
+        ({"gate": "edges"}, "{min_file_bytes: 20000}", "edges"),
+        ({"gate": "classic"}, "{min_side_px: 300}", "classic"),
+    ],
+)
+def test_the_gate_of_a_store(tmp_path: Path, settings: dict[str, Any], quality: str, gate: str) -> None:
+    """A store's gate is its own, else that of the settings, else classic where a classic threshold is set."""
+    path = write(tmp_path, GOOD + (f"    quality: {quality}\n" if quality else ""))
+    stores = read_stores(path, environment=ENVIRONMENT, quality=Quality.model_validate(settings))
+    assert stores["atelier-nord"].quality.gate == gate
+
+
+@pytest.mark.parametrize(
     ("text", "line", "words"),
     [
         ("", 1, "is empty"),
@@ -87,7 +107,7 @@ def mistake(path: Path) -> str:
         (GOOD + "    currency: euro\n", 6, "three capital letters"),
         (GOOD + "    colour: red\n", 6, "unknown key 'colour'; known keys: id, url"),
         (GOOD.replace("url:", "ulr:"), 3, "unknown key 'ulr'; known keys: id, url"),
-        (GOOD + "    quality: {min_side: 3}\n", 6, "unknown key 'quality.min_side'; known keys: min_side_px"),
+        (GOOD + "    quality: {min_side: 3}\n", 6, "unknown key 'quality.min_side'; known keys: gate, min_side_px"),
         (GOOD + "    quality: {min_side_px: -3}\n", 6, "quality.min_side_px"),
         (GOOD + "    images: some\n", 6, "images"),
         (GOOD + "    url: https://other.example\n", 6, "appears twice"),

@@ -35,6 +35,10 @@ NOTHING = dict.fromkeys(
 )
 ASSETS = ("raw_products", "fetched_images", "quality_passed", "embeddings", "postgres_products", "qdrant_points")
 OLD_RUNS = 6
+MEASURED_ONCE_MORE = {"nord": 4, "sud": 6}
+"""Stored images that a store's first run decodes: the old code measured less of them."""
+VERDICTS = "store_id, external_id, product_id, title, stage, status, reasons, in_postgres, in_qdrant"
+"""What an outcome says, but for the figures: they are now those of the new measures."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def shops(old: Old) -> Iterator[list[Any]]:
 
 def test_the_old_home_and_database_run_on_and_nothing_is_done_again(old: Old, shops: list[Any]) -> None:
     """After an upgrade, reads and sweeps find every row and point as the old code left it, dates included."""
-    rows, tombstones, outcomes = old.rows("products"), old.rows("tombstones"), old.rows("product_outcomes")
+    rows, tombstones, outcomes = old.rows("products"), old.rows("tombstones"), old.rows("product_outcomes", VERDICTS)
     points, files = old.points(), old.files()
     assert (len(rows), sum(row["archived_at"] is not None for row in rows), len(tombstones)) == (8, 1, 1)
 
@@ -113,9 +117,10 @@ def test_the_old_home_and_database_run_on_and_nothing_is_done_again(old: Old, sh
         *(["ingest", store_id, *how, "--json"] for store_id, how in runs),
         ["reconcile", "--json"],
     )
-    for (store_id, _how), reported in zip(runs, reports, strict=True):
+    for (store_id, how), reported in zip(runs, reports, strict=True):
         found, expected = reported["stores"][store_id], old_home.EXPECTED[store_id]
-        assert {name: found[name] for name in NOTHING} == NOTHING
+        measured = 0 if how else MEASURED_ONCE_MORE[store_id]
+        assert {name: found[name] for name in NOTHING} == {**NOTHING, "decoded": measured}
         assert (found["products"], found["rejected"], found["failed"]) == (
             expected["products"],
             expected["rejected"],
@@ -127,7 +132,7 @@ def test_the_old_home_and_database_run_on_and_nothing_is_done_again(old: Old, sh
     columns = ", ".join(rows[0])  # a later version may have more
     assert old.rows("products", columns) == rows  # ids, created_at and updated_at among them
     assert old.rows("tombstones", ", ".join(tombstones[0])) == tombstones
-    assert old.rows("product_outcomes", ", ".join(outcomes[0])) == outcomes
+    assert old.rows("product_outcomes", VERDICTS) == outcomes
     assert old.points() == points
     assert old.files() == files
 

@@ -142,6 +142,7 @@ def stores_yaml(port: int, stores: int = STORES) -> str:
             f"    consumer_key: ${{{_variable(store_id)}_KEY}}",
             f"    consumer_secret: ${{{_variable(store_id)}_SECRET}}",
             "    allow_private_hosts: [127.0.0.1]",
+            "    quality: {min_bits_per_pixel: 0.8}  # stricter than the default, to show a refusal",
         ]
     return "\n".join(lines) + "\n"
 

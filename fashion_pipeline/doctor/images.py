@@ -16,8 +16,9 @@ from fashion_pipeline.doctor.products import Sample
 from fashion_pipeline.errors import DecoderFailed
 from fashion_pipeline.images.capacity import cores
 from fashion_pipeline.images.fetch import fetch_one
+from fashion_pipeline.images.gate import bits_per_pixel, judge
 from fashion_pipeline.images.measure import found_unreadable
-from fashion_pipeline.images.quality import judge, measured
+from fashion_pipeline.images.quality import measured
 from fashion_pipeline.images.workers import decoders
 from fashion_pipeline.outcomes import Clock, Reason
 from fashion_pipeline.records import FetchedImage, JudgedImage, Product
@@ -37,6 +38,11 @@ _SETTINGS = {
     Reason.FILE_TOO_LARGE: "max_file_bytes",
     Reason.TOO_MANY_PIXELS: "max_pixels",
     Reason.TOO_BLURRY: "min_sharpness",
+}
+_EDGES_SETTINGS = {
+    **_SETTINGS,
+    Reason.FILE_TOO_SMALL: "min_bits_per_pixel",
+    Reason.TOO_BLURRY: "max_edge_blur_px",
 }
 
 
@@ -182,7 +188,7 @@ def _quality(images: InspectedImages, sample: Sample, quality: Quality) -> Findi
     figures: dict[str, object] = {
         "judged": decided,
         "refused": len(refused),
-        "by": {_SETTINGS.get(reason, reason.value): count for reason, count in reasons.items()},
+        "by": {_settings(quality).get(reason, reason.value): count for reason, count in reasons.items()},
     }
     sampled, published = len(sample.products), sample.published
     if refused and published is not None and published > sampled:
@@ -198,14 +204,15 @@ def _quality_advice(images: InspectedImages, reasons: Mapping[Reason, int], qual
     """Name the setting that refuses most, and what its images have; or an image that no setting can save."""
     refused = images.refused
     main, count = next(iter(reasons.items()))
-    if main not in _SETTINGS:
+    settings = _settings(quality)
+    if main not in settings:
         key = next(key for key, each in refused.items() if main in each)
         return f"no threshold decides this: check the image of product {key}: {images.judged[key].outcome.detail}"
-    name = _SETTINGS[main]
+    name = settings[main]
     alone = sum(each == (main,) for each in refused.values())
     return (
         f"{len(refused)} of {images.decided} images would be refused, {count} of them by quality.{name} "
-        f"({_number(getattr(quality, name))}; their median is {_median(images, main)}), {alone} by it alone: "
+        f"({_number(getattr(quality, name))}; their median is {_median(images, main, quality)}), {alone} by it alone: "
         f"{'lower' if name.startswith('min') else 'raise'} it for this store in stores.yaml, or upload better images"
     )
 
@@ -227,7 +234,7 @@ def _is_too_large(row: FetchedImage) -> bool:
 
 def _cause(reason: Reason, quality: Quality) -> str:
     """Return the setting behind a reason, with its value; where there is none, the reason."""
-    name = _SETTINGS.get(reason)
+    name = _settings(quality).get(reason)
     return reason.value if name is None else f"{name} ({_number(getattr(quality, name))})"
 
 
@@ -243,13 +250,22 @@ def _number(value: float) -> str:
     return f"{value:,.15g}"
 
 
-def _median(images: InspectedImages, reason: Reason) -> str:
+def _settings(quality: Quality) -> Mapping[Reason, str]:
+    """Return the setting behind each reason that has one, by the store's gate."""
+    return _SETTINGS if quality.gate == "classic" else _EDGES_SETTINGS
+
+
+def _median(images: InspectedImages, reason: Reason, quality: Quality) -> str:
     """Return the median of what a threshold measures, over the images that it refuses."""
     rows = [row for row in images.judged.values() if reason in row.outcome.reasons]
     if reason is Reason.TOO_SMALL:
         return f"{median(min(row.width, row.height) for row in rows):,.0f} px"
     if reason is Reason.TOO_MANY_PIXELS:
         return f"{median(row.width * row.height for row in rows):,.0f} pixels"
+    if reason is Reason.TOO_BLURRY and quality.gate == "edges":
+        return f"{median(row.edge_blur_px or 0 for row in rows):.2f} px"
+    if reason is Reason.FILE_TOO_SMALL and quality.gate == "edges":
+        return f"{median(bits_per_pixel(row) for row in rows):.3g} bits per pixel"
     if reason is Reason.TOO_BLURRY:
         return f"{median(row.sharpness or 0 for row in rows):,.0f}"
     sizes = [row.size_bytes for row in rows]

@@ -112,6 +112,8 @@ def render(image: Image.Image) -> np.ndarray:
     Resized without keeping the aspect ratio, by Pillow's antialiased bicubic filter: bit-equal to
     open_clip's own preprocessing of an RGB image, before normalisation.
     """
+    # cykooz.resizer 4.0.1 takes a seventh of the time, with vectors of cosine 0.99996 and more. But it asks for
+    # 36 GB for an image of 40,000,000 x 1 px and then aborts the process; Pillow needs 1.4 GB.
     import numpy as np
     from PIL import Image
 

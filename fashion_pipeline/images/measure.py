@@ -6,7 +6,7 @@ that a worker starts in a fraction of a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fashion_pipeline.errors import UnreadableImage
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-MEASURED_WITH = 1
+MEASURED_WITH = 2
 """Version of the measurements; raising it measures every image again."""
 
 SHARPNESS_SIDE_PX = 500
@@ -33,7 +33,11 @@ class Findings:
         image_format: in Pillow's names, or a known format outside the list; empty if unknown.
         animated: whether more frames follow the first one.
         transparent: whether some pixel is not opaque.
-        sharpness: None if it was not measured.
+        sharpness: the classic measure, see ``sharpness``; None if it was not measured.
+        edge_blur_px: see ``edges.edge_blur``; None if it was not measured.
+        perceptual_hash: see ``signature``; empty if it was not measured, as are the next two.
+        mirrored_hash: that of the mirrored image.
+        colours: shares of the colours of the centre.
         problem: why the bytes cannot be decoded; None if they can.
         problem_detail: the figures or the error of ``problem``.
     """
@@ -44,6 +48,10 @@ class Findings:
     animated: bool = False
     transparent: bool = False
     sharpness: float | None = None
+    edge_blur_px: float | None = None
+    perceptual_hash: str = ""
+    mirrored_hash: str = ""
+    colours: tuple[int, ...] = ()
     problem: Reason | None = None
     problem_detail: str = ""
 
@@ -57,18 +65,32 @@ def measure(data: bytes, *, max_pixels: int) -> tuple[Findings, np.ndarray | Non
         decoded = decode(data, max_pixels=max_pixels)
     except UnreadableImage as error:
         return found_unreadable(error), None
-    return found_of(decoded, sharpness=sharpness(decoded.image)), render(decoded.image)
+    return _measured(decoded), render(decoded.image)
 
 
-def found_of(decoded: Decoded, *, sharpness: float | None = None) -> Findings:
-    """Return the findings of a decoded image."""
+def _measured(decoded: Decoded) -> Findings:
+    from fashion_pipeline.images.edges import edge_blur
+    from fashion_pipeline.images.signature import signature
+
+    look = signature(decoded.image)
+    return replace(
+        found_of(decoded),
+        sharpness=sharpness(decoded.image),
+        edge_blur_px=edge_blur(decoded.image.convert("L")),
+        perceptual_hash=look.perceptual_hash,
+        mirrored_hash=look.mirrored_hash,
+        colours=look.colours,
+    )
+
+
+def found_of(decoded: Decoded) -> Findings:
+    """Return the findings of a decoded image, without measurements."""
     return Findings(
         width=decoded.width,
         height=decoded.height,
         image_format=decoded.image_format,
         animated=decoded.animated,
         transparent=decoded.transparent,
-        sharpness=sharpness,
     )
 
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from fashion_pipeline.errors import DamagedFile, DecoderFailed
 from fashion_pipeline.images.capacity import workers_for
+from fashion_pipeline.images.gate import judge
 from fashion_pipeline.images.measure import MEASURED_WITH, Findings
 from fashion_pipeline.images.worker import memory_bound
 from fashion_pipeline.images.workers import Decoders, decoders
-from fashion_pipeline.outcomes import OK, Clock, Outcome, Reason, Status, failed, rejected
+from fashion_pipeline.outcomes import OK, Clock, Reason, Status, failed, rejected
 from fashion_pipeline.records import JudgedImage, Table
 from fashion_pipeline.storage.blobs import Blobs
 from fashion_pipeline.storage.pixels import Pixels
@@ -88,6 +89,10 @@ def measured(sha256: str, size_bytes: int, found: Findings) -> JudgedImage:
         problem=problem,
         problem_detail=detail,
         measured_with=MEASURED_WITH,
+        edge_blur_px=found.edge_blur_px,
+        perceptual_hash=found.perceptual_hash,
+        mirrored_hash=found.mirrored_hash,
+        colours=found.colours,
         outcome=OK if problem is None else rejected(problem, detail=detail),
     )
 
@@ -100,31 +105,6 @@ def render_blob(data: bytes, *, max_pixels: int) -> np.ndarray:
         DecoderFailed: the decoder failed; it may be retried.
     """
     return decoders().render(data, max_pixels=max_pixels)
-
-
-def judge(measured: JudgedImage, quality: Quality) -> Outcome:
-    """Compare measurements with the thresholds; the outcome lists every failed check with its figures."""
-    found: list[tuple[Reason, str]] = []
-    if measured.problem is not None:
-        found.append((Reason(measured.problem), measured.problem_detail))
-    elif measured.width * measured.height > quality.max_pixels:
-        size = f"{measured.width} x {measured.height} pixels"
-        found.append((Reason.TOO_MANY_PIXELS, f"{size}, the limit is {quality.max_pixels:,}"))
-    side = min(measured.width, measured.height)
-    if 0 < side < quality.min_side_px:
-        found.append((Reason.TOO_SMALL, f"shorter side {side} px, at least {quality.min_side_px} are needed"))
-    if measured.size_bytes < quality.min_file_bytes:
-        bounds = f"{measured.size_bytes:,} bytes, at least {quality.min_file_bytes:,} are needed"
-        found.append((Reason.FILE_TOO_SMALL, bounds))
-    if measured.size_bytes > quality.max_file_bytes:
-        bounds = f"{measured.size_bytes:,} bytes, at most {quality.max_file_bytes:,} are allowed"
-        found.append((Reason.FILE_TOO_LARGE, bounds))
-    if measured.sharpness is not None and measured.sharpness < quality.min_sharpness:
-        figures = f"sharpness {measured.sharpness:.1f}, at least {quality.min_sharpness:g} is needed"
-        found.append((Reason.TOO_BLURRY, figures))
-    if not found:
-        return OK
-    return rejected(*(reason for reason, _ in found), detail="; ".join(detail for _, detail in found))
 
 
 def judge_images(

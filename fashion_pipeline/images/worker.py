@@ -142,6 +142,8 @@ def _load_decoders() -> None:
     import numpy as np  # noqa: F401
     from PIL import AvifImagePlugin, Image, ImageCms, MpoImagePlugin, WebPImagePlugin  # noqa: F401
 
+    from fashion_pipeline.images import edges, signature  # noqa: F401
+
     Image.preinit()
 
 

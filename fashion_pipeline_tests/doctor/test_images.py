@@ -13,6 +13,7 @@ def test_a_third_of_the_images_below_the_thresholds(make: Make) -> None:
     small = jpeg(file_bytes=30_000, square_px=60)
     bad = (small, small, jpeg(sharp=False), jpeg(side_px=390, file_bytes=20_000, square_px=60))
     served = make(images=(*bad, *(GOOD,) * 8))
+    served.settings["quality"] = {"gate": "classic"}
     table = examine(served)
     assert table.are(Verdict.WARNING) == {"quality"}
     expected = "4 of 12 would be refused: min_file_bytes (50,000) 3, min_side_px (400) 1, min_sharpness (100) 1"
@@ -27,10 +28,21 @@ def test_a_third_of_the_images_below_the_thresholds(make: Make) -> None:
     assert examine(served).are(Verdict.OK) == LABELS
 
 
+def test_a_third_of_the_images_blurred(make: Make) -> None:
+    """With the edges gate the advice names its settings, and the median blur."""
+    served = make(images=(*(jpeg(sharp=False),) * 3, jpeg(file_bytes=1_000), *(GOOD,) * 8))
+    table = examine(served)
+    assert table.are(Verdict.WARNING) == {"quality"}
+    assert table.found["quality"] == "3 of 12 would be refused: max_edge_blur_px (1.4) 3"
+    assert "3 of them by quality.max_edge_blur_px (1.4; their median is " in table.advice
+    assert " px), 3 by it alone: raise it for this store in stores.yaml" in table.advice
+
+
 def test_a_sample_of_a_large_shop(make: Make) -> None:
     """The sample of a large shop spans its oldest to its newest products, and the whole shop is estimated."""
     old, new = jpeg(file_bytes=0, square_px=60), GOOD
     served = make(images=(*(old,) * 65, *(new,) * 65))
+    served.settings["quality"] = {"gate": "classic"}
     table = examine(served, "--images", "24")
     sampled = int(table.found["products"].split(" of ")[1].split()[0])
     assert 20 <= sampled <= 24

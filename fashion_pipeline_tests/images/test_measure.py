@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from fashion_pipeline.images.edges import edge_blur
 from fashion_pipeline.images.measure import measure, sharpness
+from fashion_pipeline.images.signature import signature
 from fashion_pipeline.outcomes import Reason
 from fashion_pipeline_tests.images.drawing import checks, encode, png
 
@@ -12,10 +14,14 @@ MAX_PIXELS = 1_000_000
 
 
 def test_measurements_are_those_of_the_image() -> None:
-    """Size, format and sharpness are those of the image as a browser shows it, with the model's pixels."""
+    """Size, format, sharpness by both measures, hashes and colours are those of the image as a browser shows it."""
     found, pixels = measure(encode(checks(300, 200), "PNG"), max_pixels=MAX_PIXELS)
     assert (found.width, found.height, found.image_format, found.problem) == (300, 200, "PNG", None)
     assert found.sharpness == sharpness(checks(300, 200))
+    assert found.edge_blur_px == edge_blur(checks(300, 200).convert("L"))
+    look = signature(checks(300, 200))
+    assert (found.perceptual_hash, found.mirrored_hash) == (look.perceptual_hash, look.mirrored_hash)
+    assert found.colours == look.colours
     assert pixels is not None
     assert pixels.shape == (224, 224, 3)
 

@@ -11,8 +11,9 @@ from upath import UPath
 
 from fashion_pipeline.errors import DecoderUnavailable
 from fashion_pipeline.images.decode import PIXEL_SPEC
+from fashion_pipeline.images.gate import judge
 from fashion_pipeline.images.measure import measure
-from fashion_pipeline.images.quality import JudgeCounts, JudgeStorage, judge, judge_images, measured, render_blob
+from fashion_pipeline.images.quality import JudgeCounts, JudgeStorage, judge_images, measured, render_blob
 from fashion_pipeline.images.workers import Decoders
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import JudgedImage, Table
@@ -22,26 +23,13 @@ from fashion_pipeline.storage.tables import read_table, write_table
 from fashion_pipeline.stores import Quality
 from fashion_pipeline_tests.clock import HandClock
 from fashion_pipeline_tests.images.drawing import checks, encode, good, png
+from fashion_pipeline_tests.images.garments import Shot, draw
 from fashion_pipeline_tests.images.misbehaving import PROGRAM, Misdeed, misbehaving
 
 DEFAULTS = Quality.model_validate({})
-MEASURED = JudgedImage(
-    sha256="a" * 64,
-    size_bytes=100_000,
-    width=800,
-    height=600,
-    image_format="JPEG",
-    animated=False,
-    transparent=False,
-    sharpness=200.0,
-    problem=None,
-    problem_detail="",
-    measured_with=1,
-    outcome=OK,
-)
 
 
-def quality(**values: float) -> Quality:
+def quality(**values: float | str) -> Quality:
     """Return the default thresholds with changes."""
     return Quality.model_validate(values)
 
@@ -55,46 +43,6 @@ def test_a_good_image_passes() -> None:
     assert judge(row, DEFAULTS) == OK
     assert pixels is not None
     assert np.array_equal(pixels, render_blob(good(), max_pixels=DEFAULTS.max_pixels))
-
-
-@pytest.mark.parametrize(
-    ("changes", "reasons"),
-    [
-        ({}, ()),
-        ({"width": 400, "height": 400}, ()),
-        ({"width": 399}, (Reason.TOO_SMALL,)),
-        ({"height": 399}, (Reason.TOO_SMALL,)),
-        ({"size_bytes": 50_000}, ()),
-        ({"size_bytes": 49_999}, (Reason.FILE_TOO_SMALL,)),
-        ({"size_bytes": 10_000_000}, ()),
-        ({"size_bytes": 10_000_001}, (Reason.FILE_TOO_LARGE,)),
-        ({"sharpness": 100.0}, ()),
-        ({"sharpness": 99.9}, (Reason.TOO_BLURRY,)),
-        ({"width": 8_000, "height": 5_000}, ()),
-        ({"width": 8_001, "height": 5_000}, (Reason.TOO_MANY_PIXELS,)),
-        (
-            {"width": 20, "size_bytes": 10, "sharpness": 1.0},
-            (Reason.TOO_SMALL, Reason.FILE_TOO_SMALL, Reason.TOO_BLURRY),
-        ),
-        (
-            {"problem": "truncated", "problem_detail": "cut", "width": 0, "height": 0, "sharpness": None},
-            (Reason.TRUNCATED,),
-        ),
-        ({"problem": "not_an_image", "width": 0, "size_bytes": 300}, (Reason.NOT_AN_IMAGE, Reason.FILE_TOO_SMALL)),
-    ],
-)
-def test_every_failed_check_is_listed(changes: dict[str, Any], reasons: tuple[Reason, ...]) -> None:
-    """A value equal to its threshold passes, and an image that fails several checks lists them all."""
-    outcome = judge(replace(MEASURED, **changes), DEFAULTS)
-    assert outcome.reasons == reasons
-    assert outcome.ok is not bool(reasons)
-    assert outcome.detail.count(";") == max(0, len(reasons) - 1)
-
-
-def test_a_rejection_states_its_figures() -> None:
-    """The detail states what was measured and what is needed."""
-    outcome = judge(replace(MEASURED, width=120, sharpness=12.34), DEFAULTS)
-    assert outcome.detail == "shorter side 120 px, at least 400 are needed; sharpness 12.3, at least 100 is needed"
 
 
 class Stage:
@@ -177,12 +125,24 @@ def test_lost_bytes_fail_temporarily_and_are_measured_once_restored(tmp_path: Pa
 
 
 def test_measurements_of_another_version_are_taken_again(tmp_path: Path) -> None:
-    """A new version of the measuring code measures every image again."""
+    """Rows of a version that measured less are measured once more from the stored bytes, and keep their verdict."""
     stage = Stage(tmp_path, good())
     stage.run()
     assert stage.table is not None
-    stage.table = Table(tuple(replace(row, measured_with=0) for row in stage.table.rows))
-    assert stage.run().decoded == 1
+    complete = stage.table
+    older = (replace(row, measured_with=1, edge_blur_px=None, perceptual_hash="", colours=()) for row in complete.rows)
+    stage.table = Table(tuple(older))
+    assert stage.run(embedded=stage.sha256s) == JudgeCounts(images=1, decoded=1, passed=1)
+    assert stage.table == complete
+    assert stage.run().decoded == 0
+
+
+def test_another_gate_judges_again_without_decoding(tmp_path: Path) -> None:
+    """Both measures are stored, so that a change of the gate costs no decode."""
+    stage = Stage(tmp_path, encode(draw(Shot("white on white", 2)), "WEBP"))
+    stage.run(quality(gate="classic"))
+    assert stage.outcome(0) == (Status.REJECTED, (Reason.FILE_TOO_SMALL, Reason.TOO_BLURRY))
+    assert stage.run(quality(gate="edges")) == JudgeCounts(images=1, passed=1)
 
 
 def test_an_unused_image_has_no_row(tmp_path: Path) -> None:
