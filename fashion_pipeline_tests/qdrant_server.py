@@ -26,8 +26,10 @@ _START_S = 60.0
 class QdrantServer:
     """The server as a process; its port and folder stay when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, strict: int = 0) -> None:
+        """Serve a folder; ``strict`` is strict mode's limit of points in a request, 0 for none."""
         self.folder = folder
+        self.strict = strict
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -40,7 +42,7 @@ class QdrantServer:
     def start(self) -> None:
         """Start it, and return when it answers."""
         command = [sys.executable, "-m", __name__, "--folder", str(self.folder), "--port", str(self.port)]
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen([*command, "--strict", str(self.strict)])
         deadline = time.monotonic() + _START_S
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(self.url, timeout=5):  # noqa: S310 - loopback http
@@ -58,7 +60,7 @@ class QdrantServer:
             self._process = None
 
 
-def serve(folder: Path, port: int) -> None:
+def serve(folder: Path, port: int, strict: int = 0) -> None:
     """Answer until killed."""
     import uvicorn
     from qdrant_client import QdrantClient
@@ -72,6 +74,8 @@ def serve(folder: Path, port: int) -> None:
     client = QdrantClient(path=str(folder))
     relax_sqlite_sync(client)
     routes = _routes(client)
+    if strict:
+        _limit(routes, strict)
 
     async def answer(request: Request) -> JSONResponse:
         if request.url.path == "/":
@@ -186,6 +190,34 @@ def _routes(client: Any) -> dict[tuple[str, str], Call]:
     }
 
 
+def _limit(routes: dict[tuple[str, str], Call], most: int) -> None:
+    """Refuse larger requests, as strict mode does, and name its limits in the collection's configuration."""
+    points = "collections/*/points"
+    describe, scroll, upsert = (
+        routes["GET", "collections/*"],
+        routes["POST", f"{points}/scroll"],
+        routes["PUT", points],
+    )
+
+    def limited(call: Call, size: Callable[[Mapping[str, Any]], int]) -> Call:
+        def answer(name: str, body: Mapping[str, Any]) -> Any:
+            if size(body) > most:
+                msg = f"Limit exceeded {size(body)} > {most}"
+                raise ValueError(msg)
+            return call(name, body)
+
+        return answer
+
+    def described(name: str, body: Mapping[str, Any]) -> Any:
+        found = _plain(describe(name, body))
+        limits = {"enabled": True, "max_query_limit": most, "upsert_max_batchsize": most}
+        return {**found, "config": {**found["config"], "strict_mode_config": limits}}
+
+    routes["GET", "collections/*"] = described
+    routes["POST", f"{points}/scroll"] = limited(scroll, lambda body: int(body.get("limit") or 10))
+    routes["PUT", points] = limited(upsert, lambda body: len(body["points"]))
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", exclude_none=True)
@@ -197,8 +229,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--strict", type=int, default=0)
     given = parser.parse_args(arguments)
-    serve(given.folder, given.port)
+    serve(given.folder, given.port, given.strict)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fashion_pipeline.sinks.postgres.errors import translate
 from fashion_pipeline.sinks.postgres.migrate import migrate
 from fashion_pipeline.sinks.postgres.queries import live_counts
 from fashion_pipeline.sinks.postgres.rows import RowCounts, apply_rows
-from fashion_pipeline.sinks.qdrant import points as sink_points
+from fashion_pipeline.sinks.qdrant import limits
 from fashion_pipeline.sinks.qdrant.applied import read_points
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ALIAS, ModelCollection, ensure_collection
@@ -131,7 +131,7 @@ def test_qdrant_that_dies_after_any_request(
     server: QdrantServer, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, heard: bool
 ) -> None:
     """At whatever request it dies, the next ordinary application leaves every point, payload and vector right."""
-    monkeypatch.setattr(sink_points, "BATCH", 2)
+    monkeypatch.setattr(limits, "BATCH", 2)
     made = shop(tmp_path, 7)
     before = dict(made.products)
     after = {name: item for name, item in before.items() if name not in {"1", "2", "3"}}

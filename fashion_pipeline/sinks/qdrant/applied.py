@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fashion_pipeline.local.qdrant import is_local
 from fashion_pipeline.sinks.desired import hash_of
 from fashion_pipeline.sinks.plan import AppliedPoint, PointId
+from fashion_pipeline.sinks.qdrant.limits import page_size
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -81,7 +81,7 @@ def orphans(client: QdrantClient, collection: str, known: Collection[str]) -> It
 def _pages(
     client: QdrantClient, collection: str, where: qm.Filter, keys: list[str] | bool
 ) -> Iterator[tuple[PointId, Mapping[str, Any]]]:
-    size = 100_000 if is_local(client) else 1000  # local mode sorts all points for every page
+    size = page_size(client, collection)
     offset: Any = None
     while True:
         records, offset = client.scroll(

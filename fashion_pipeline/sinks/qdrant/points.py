@@ -28,12 +28,12 @@ from fashion_pipeline.sinks.qdrant.applied import (
     wire_id,
 )
 from fashion_pipeline.sinks.qdrant.collections import ModelCollection, collections
+from fashion_pipeline.sinks.qdrant.limits import batch_size
 from fashion_pipeline.storage.vectors import Vectors, sound
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-BATCH = 128
 LOADED_AT_ONCE = 8192
 """Vectors read from the disk at a time: 24 MiB."""
 
@@ -266,8 +266,11 @@ def delete_points(client: QdrantClient, collection: str, point_ids: Sequence[Poi
     """Delete points by their ids."""
     from qdrant_client import models as qm
 
-    for first in range(0, len(point_ids), BATCH):
-        selected = [wire_id(point_id) for point_id in point_ids[first : first + BATCH]]
+    if not point_ids:
+        return
+    batch = batch_size(client, collection)
+    for first in range(0, len(point_ids), batch):
+        selected = [wire_id(point_id) for point_id in point_ids[first : first + batch]]
         client.delete(collection, points_selector=qm.PointIdsList(points=selected), wait=True)
 
 
@@ -291,6 +294,7 @@ def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]
     from qdrant_client import models as qm
 
     unsound: list[str] = []
+    batch = batch_size(client, collection) if points else 1
     in_place = sorted(points, key=lambda point: (point.place.part, point.place.index))
     for start in range(0, len(in_place), LOADED_AT_ONCE):
         chunk = in_place[start : start + LOADED_AT_ONCE]
@@ -298,10 +302,10 @@ def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]
         usable = sound(loaded)
         unsound += [point.sha256 for point, ok in zip(chunk, usable, strict=True) if not ok]
         pairs = [(point, vector) for point, vector, ok in zip(chunk, loaded, usable, strict=True) if ok]
-        for first in range(0, len(pairs), BATCH):
+        for first in range(0, len(pairs), batch):
             structs = [
                 qm.PointStruct(id=str(point.point_id), vector=vector.tolist(), payload=dict(point.payload))
-                for point, vector in pairs[first : first + BATCH]
+                for point, vector in pairs[first : first + batch]
             ]
             client.upsert(collection, points=structs, wait=True)
     return tuple(unsound)
@@ -310,11 +314,12 @@ def _write(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]
 def _write_payloads(client: QdrantClient, collection: str, points: Sequence[DesiredPoint]) -> None:
     from qdrant_client import models as qm
 
-    for first in range(0, len(points), BATCH):
+    batch = batch_size(client, collection) if points else 1
+    for first in range(0, len(points), batch):
         operations = [
             qm.OverwritePayloadOperation(
                 overwrite_payload=qm.SetPayload(payload=dict(point.payload), points=[str(point.point_id)])
             )
-            for point in points[first : first + BATCH]
+            for point in points[first : first + batch]
         ]
         client.batch_update_points(collection, update_operations=operations, wait=True)

@@ -15,7 +15,8 @@ import pytest
 from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.qdrant.client import vector_store
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
-from fashion_pipeline.sinks.qdrant.points import BATCH, apply_points
+from fashion_pipeline.sinks.qdrant.limits import BATCH
+from fashion_pipeline.sinks.qdrant.points import apply_points
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.builders import FINGERPRINT, shop
 
