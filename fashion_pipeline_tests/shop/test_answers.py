@@ -174,3 +174,8 @@ def test_a_bomb(store: Store) -> None:
     found = refusal(Reply(401, httpx.Headers(), text, store.url), store=store, path="products")
     assert isinstance(found, ShopAuthError)
     assert error_code(Reply(401, httpx.Headers(), b'{"code": "x", "message": "' + b"y" * 70_000 + b'"}', "")) == ""
+
+
+def test_a_body_of_an_old_database_is_decoded_as_browsers_do() -> None:
+    """A Latin-1 body is windows-1252 to a browser; a UTF-8 body that was cut off stays UTF-8."""
+    assert read_json('[{"name": "Stra\u00dfe 5\u20ac"}]'.encode("windows-1252")) == [{"name": "Stra\u00dfe 5\u20ac"}]

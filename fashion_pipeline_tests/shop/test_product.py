@@ -12,7 +12,8 @@ from fashion_pipeline.errors import ShopProtocolError
 from fashion_pipeline.outcomes import OK, Reason, Status
 from fashion_pipeline.records import Product
 from fashion_pipeline.shop.gallery import read_gmt
-from fashion_pipeline.shop.product import parse, plain_text, read_price
+from fashion_pipeline.shop.merge import Merge, Seen
+from fashion_pipeline.shop.product import parse, plain_text, problem_of, read_price
 from fashion_pipeline.stores import Store
 from fashion_pipeline_tests.shop.conftest import NOW, MakeStore
 from fashion_pipeline_tests.shop.recordings import body, product_names
@@ -188,7 +189,7 @@ def test_free_products(make_store: MakeStore) -> None:
         ("1e3", Reason.BAD_PRICE),
         ("NaN", Reason.BAD_PRICE),
         ("١٢", Reason.BAD_PRICE),
-        (".5", Reason.BAD_PRICE),
+        (".", Reason.BAD_PRICE),
         ("5\n", Reason.BAD_PRICE),
     ],
 )
@@ -318,7 +319,7 @@ def test_any_field_may_be_broken(broken: dict[str, Any]) -> None:
     assert product.external_id == "7"
 
 
-@pytest.mark.parametrize("wrong", [None, "12", True, 0, -3, 1.5])
+@pytest.mark.parametrize("wrong", [None, "12a", "", "0", True, 0, -3, 1.5])
 def test_no_id_is_no_product(wrong: object, store: Store) -> None:
     """A payload without a numeric id is refused, with the store's name and without the password in it."""
     with pytest.raises(ShopProtocolError, match="store atelier") as error:
@@ -331,3 +332,67 @@ def test_dates() -> None:
     assert read_gmt("2026-11-20T15:55:45") == datetime(2026, 11, 20, 15, 55, 45, tzinfo=UTC)
     for nothing in (None, "", "0000-00-00T00:00:00", "-0001-11-30T00:00:00", "0001-01-01T00:00:00+05:00", 5):
         assert read_gmt(nothing) is None
+
+
+@pytest.mark.parametrize(("text", "price"), [(".99", Decimal("0.99")), ("5.", Decimal("5.00"))])
+def test_a_price_without_a_digit_on_one_side(text: str, price: Decimal) -> None:
+    """Old imports write such prices, and the shop's pages show them."""
+    assert read_price(text) == price
+    assert read_price(".") is Reason.BAD_PRICE
+
+
+def test_a_list_as_an_object_and_a_text_as_a_number(make_store: MakeStore) -> None:
+    """PHP writes a list with gaps as an object with numeric keys, and a plugin a title as a number: both are meant."""
+    payload = body("product_cjk")
+    images = {str(10 - place): entry for place, entry in enumerate(reversed(payload["images"]))}
+    changed = payload | {"images": images, "name": 501, "id": str(payload["id"])}
+    assert problem_of(changed) == ""
+    found = read(changed, make_store(images="all"))
+    assert (found.title, found.external_id) == ("501", str(payload["id"]))
+    assert [image.url for image in found.images] == [entry["src"] for entry in payload["images"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("images", "x"), ("images", {"a": 1}), ("categories", 7), ("name", ["a"]), ("price", {"v": 1})]
+)
+def test_a_field_of_another_form_keeps_the_product(store: Store, name: str, value: object) -> None:
+    """Nothing is concluded from it: the product is unreadable for now, and keeps its last data."""
+    payload = body("product_cjk")
+    before = read(payload, store)
+    merge = Merge(store, {before.external_id: before}, NOW, {}, {})
+    after = merge.apply(Seen((payload | {name: value},)), currency="EUR")[before.external_id]
+    assert after.outcome.status is Status.OK
+    assert after.outcome.reasons == (Reason.UNREADABLE,)
+    assert f"its field {name} is" in after.outcome.detail
+    assert (after.title, after.images, after.price) == (before.title, before.images, before.price)
+
+
+def test_an_empty_title_is_a_reason(store: Store) -> None:
+    """A title of nothing but markup would be published as a blank line."""
+    for title in ("", "<script>alert(1)</script>"):
+        assert Reason.NO_TITLE in read(body("product_cjk") | {"name": title}, store).outcome.reasons
+
+
+def test_a_relative_permalink_and_an_encoded_address(make_store: MakeStore) -> None:
+    """They are resolved as a browser does on the shop's pages."""
+    payload = body("product_cjk")
+    image = payload["images"][0] | {"src": "https://cdn.example/a.jpg?w=1&amp;h=2&#038;copy=3"}
+    found = read(payload | {"permalink": "/product/a/", "images": [image]}, make_store(url="https://shop.example/sub"))
+    assert found.product_url == "https://shop.example/product/a/"
+    assert found.images[0].url == "https://cdn.example/a.jpg?w=1&h=2&copy=3"
+
+
+def test_the_placeholder_is_no_image(store: Store) -> None:
+    """WooCommerce shows it for a product without any; an image of a plugin with the id 0 is one."""
+    payload = body("product_cjk")
+    placeholder = {"id": 0, "src": "https://s.example/wp-content/uploads/woocommerce-placeholder-600x600.png"}
+    assert Reason.NO_IMAGE in read(payload | {"images": [placeholder]}, store).outcome.reasons
+    foreign = {"id": 0, "src": "https://cdn.example/dress.jpg"}
+    assert read(payload | {"images": [foreign]}, store).outcome == OK
+
+
+def test_sold_out_products_stay_unless_the_store_lets_them_leave(make_store: MakeStore) -> None:
+    """Stock comes back, and an order moves no date: the default keeps row and point."""
+    sold_out = body("product_cjk") | {"stock_status": "outofstock"}
+    assert read(sold_out, make_store()).outcome == OK
+    assert read(sold_out, make_store(sold_out="remove")).outcome.reasons == (Reason.SOLD_OUT,)

@@ -79,3 +79,22 @@ def test_nothing_ingested_is_a_sentence(tmp_path: Path) -> None:
     """An empty Qdrant says what to run."""
     with local_qdrant(Home(tmp_path / "empty")) as client, pytest.raises(VectorStoreError, match="ingest"):
         search(client, list(vector_of(sha("x"))), fingerprint=FINGERPRINT)
+
+
+def test_a_sold_out_product_is_found_only_when_asked_for(client: QdrantClient, tmp_path: Path) -> None:
+    """It keeps its row and its point; whoever searches sees what can be bought."""
+    made = shop(tmp_path / "west", store=store("boutique-ouest")).add(product("8", in_stock=False), product("9"))
+    desired = made.desired()
+    apply_points(
+        client,
+        collection=ensure_collection(client, FINGERPRINT, home_id="h").name,
+        store_id=made.store.id,
+        desired=desired.points,
+        digest=desired.points_digest,
+        vectors=made.vectors,
+        live=(),
+    )
+    vector = vector_of(sha("8-0")).tolist()
+    for sold_out, found in ((False, ["9"]), (True, ["8", "9"])):
+        hits = search(client, vector, fingerprint=FINGERPRINT, store_id="boutique-ouest", sold_out=sold_out)
+        assert [hit.payload["external_id"] for hit in hits] == found

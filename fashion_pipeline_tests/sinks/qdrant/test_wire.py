@@ -116,6 +116,7 @@ def test_a_new_collection_has_its_indexes_before_its_first_point(
         "product_id": "keyword",
         "image_sha256": "keyword",
         "is_primary": "bool",
+        "in_stock": "bool",
     }
     assert [len(body["points"]) for _, body in writes[6:]] == [BATCH, 1]
     assert len(writes[6][1]["points"][0]["vector"]) == 768
