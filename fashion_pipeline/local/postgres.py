@@ -124,8 +124,13 @@ class _Cluster:
     def socket_directory(self) -> Path | None:
         """Where the running server listens. It is recorded, because ``TMPDIR`` differs between processes."""
         try:
-            return Path(json.loads(self.launch_file.read_text())["socket_directory"])
-        except (OSError, ValueError, KeyError, TypeError):
+            launch = json.loads(self.launch_file.read_text())
+            if launch.get("root", str(self.root)) != str(
+                self.root
+            ):  # this home is a copy: the socket is the original's
+                return None
+            return Path(launch["socket_directory"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def url(self, database: str) -> str:
@@ -141,10 +146,12 @@ class _Cluster:
         if not _is_locked(self.root / "supervisor.lock"):  # a server without its supervisor is stopping
             return False
         try:
-            psycopg.connect(host=str(directory), user="postgres", dbname=database, connect_timeout=10).close()
+            connection = psycopg.connect(host=str(directory), user="postgres", dbname=database, connect_timeout=10)
         except psycopg.OperationalError:
             return False
-        return True
+        with connection:
+            (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        return Path(data).resolve() == self.data.resolve()
 
     def start(self, database: str) -> None:
         """Start the server and create the database, where either is missing. The caller holds ``start.lock``."""
@@ -184,7 +191,7 @@ class _Cluster:
             self._initdb(programs, account)
         directory = self._socket_directory(account)
         temporary = self.launch_file.with_suffix(".tmp")
-        launch = {"programs": str(programs), "socket_directory": str(directory)}
+        launch = {"programs": str(programs), "socket_directory": str(directory), "root": str(self.root)}
         temporary.write_text(json.dumps(launch))
         temporary.replace(self.launch_file)
         with self.server_log.open("ab") as output:
@@ -262,7 +269,7 @@ class _Cluster:
     def _socket_directory(self, account: Account | None) -> Path:
         """Return a directory with a short path that only the server's user may enter."""
         owner = os.geteuid() if account is None else account.uid
-        known = self.socket_directory
+        known = self.socket_directory if self._is_recorded_here() else None
         if known is not None and _is_private(known, owner):
             return known
         base = tempfile.gettempdir()
@@ -272,6 +279,12 @@ class _Cluster:
         if account is not None:
             os.chown(made, account.uid, account.gid)
         return made
+
+    def _is_recorded_here(self) -> bool:
+        """Whether the launch file was written for this path; an older version did not record it."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return bool(json.loads(self.launch_file.read_text()).get("root") == str(self.root))
+        return False
 
     def _failure(self, what: str) -> str:
         try:

@@ -15,6 +15,7 @@ import pytest
 from fashion_pipeline.errors import DatabaseMismatch, DatabaseUnavailable, SettingsError
 from fashion_pipeline.local.account import drop_privileges, server_account
 from fashion_pipeline.local.postgres import embedded_postgres
+from fashion_pipeline.storage.files import make_directory
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.local.embedded import ROOT, USE, ask, user, wait_until_nothing_runs
 
@@ -114,3 +115,58 @@ def test_an_ordinary_user_runs_it_as_itself() -> None:
         assert ended.returncode == 0, ended.stderr
         assert (home.local("postgres") / "data").stat().st_uid == owner
         wait_until_nothing_runs(home)
+
+
+def test_a_copy_of_a_home_uses_a_server_of_its_own(home: Home, tmp_path: Path) -> None:
+    """``cp -a`` of a home in use, then a command on the copy: neither reaches the other's data, and both go on."""
+    with embedded_postgres(home) as url:
+        ask(url, "CREATE TABLE whose AS SELECT 'original' AS home")
+        ask(url, "CHECKPOINT")
+        (tmp_path / "copy").mkdir()
+        subprocess.run(["/bin/cp", "-a", str(home.local("postgres")), str(tmp_path / "copy")], check=True)
+        with embedded_postgres(Home(tmp_path / "copy")) as copied:
+            assert copied != url
+            ask(copied, "UPDATE whose SET home = 'copy'")
+            assert ask(copied, "SELECT home FROM whose") == "copy"
+        assert ask(url, "SELECT home FROM whose") == "original"
+        with embedded_postgres(home) as again:
+            assert again == url
+    wait_until_nothing_runs(Home(tmp_path / "copy"))
+    wait_until_nothing_runs(home)
+
+
+@pytest.mark.parametrize("launch", ["[]", "{", '{"socket_directory": 7}'])
+def test_a_damaged_launch_file_is_written_again(home: Home, launch: str) -> None:
+    """What is in it is only a memory of where the server listened."""
+    make_directory(home.local("postgres"))
+    (home.local("postgres") / "launch.json").write_text(launch)
+    with embedded_postgres(home) as url:
+        assert ask(url, "SELECT 1") == 1
+    wait_until_nothing_runs(home)
+
+
+def test_variables_for_other_servers_reach_it_not(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``PGOPTIONS``, ``PGSERVICE`` and their like would fail every connection with a misleading message."""
+    for name, value in {
+        "PGSERVICE": "nowhere",
+        "PGOPTIONS": "-c nonsense=1",
+        "PGPORT": "1",
+        "PGHOSTADDR": "10.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with embedded_postgres(home) as url:
+        assert ask(url, "SELECT 1") == 1
+    wait_until_nothing_runs(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a root user's server runs under another account")
+def test_the_account_of_a_root_users_server_may_not_connect(home: Home) -> None:
+    """It may have been given the right to read root's files, which whoever can connect could use."""
+    with embedded_postgres(home) as url:
+        directory = Path(str(ask(url, "SHOW unix_socket_directories")))
+        assert directory.stat().st_uid != 0, "the server runs as root"
+        rules = "SELECT string_agg(type || ' ' || auth_method || ' ' || array_to_string(options, ','), ';') FROM pg_hba_file_rules"
+        assert ask(url, rules) == "local peer map=owner"
+        assert Path(str(ask(url, "SHOW ident_file"))).read_text() == "owner root postgres\n"
+        assert ask(url, "SELECT current_user") == "postgres"
+    wait_until_nothing_runs(home)
