@@ -87,11 +87,15 @@ class Services:
                 yield engine
 
     @contextlib.contextmanager
-    def qdrant(self) -> Iterator[QdrantClient]:
-        """Open a Qdrant client; in local mode it holds the lock, so keep it briefly."""
+    def qdrant(self, *, timeout_s: float = 60.0) -> Iterator[QdrantClient]:
+        """Open a Qdrant client; in local mode it holds the lock, so keep it briefly.
+
+        Args:
+            timeout_s: for each request to a server.
+        """
         from fashion_pipeline.sinks.qdrant.client import vector_store
 
-        with vector_store(self.settings, self.home) as client:
+        with vector_store(self.settings, self.home, timeout_s=timeout_s) as client:
             yield client
 
     @contextlib.asynccontextmanager

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     qdrant_collection: str = Field(
         "products", description="the alias that search uses; the models' collections are named <it>__<fingerprint>"
     )
+    qdrant_ca_file: Path | None = Field(
+        None, description="PEM file of a private authority that Qdrant's certificate is from"
+    )
     qdrant_api_key: SecretStr | None = Field(None, description="Qdrant's API key")
     model: str = Field(DEFAULT_MODEL, description="hf-hub:OWNER/NAME, or local-dir:/path of a checkpoint")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -158,6 +161,9 @@ class Settings(BaseSettings):
 
     def _check_qdrant(self) -> None:
         """Refuse settings that name no Qdrant server, or two: one of them would be ignored without a word."""
+        if self.qdrant_ca_file is not None and not self.qdrant_ca_file.is_file():
+            msg = f"FASHION_QDRANT_CA_FILE: there is no file {self.qdrant_ca_file}"
+            raise SettingsError(msg)
         if self.qdrant_url is not None and self.qdrant_host is not None:
             msg = "FASHION_QDRANT_URL and FASHION_QDRANT_HOST are both set: remove one of them"
             raise SettingsError(msg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from fashion_pipeline.sinks.qdrant.collections import (
     ensure_collection,
     move_alias,
 )
+from fashion_pipeline_tests.pipeline import Pipeline
 from fashion_pipeline_tests.qdrant_server import QdrantServer
 
 OTHER = "0" * 16
@@ -96,3 +99,21 @@ def test_services_and_stages_load_without_dagster_and_without_heavy_packages() -
     program = f"import sys, fashion_pipeline.stages; print([name for name in {heavy!r} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_status_shows_what_postgres_knows_while_qdrant_is_away(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead vector store hides nothing else: rows and outcomes are shown, points as unknown, exit code 1."""
+    pipeline.report()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        pipeline.environment["FASHION_QDRANT_URL"] = f"http://127.0.0.1:{free.getsockname()[1]}"
+    shown = pipeline.command("status")
+    assert shown.returncode == 1
+    assert f"{pipeline.store_id}: " in shown.stdout
+    assert "unknown points" in shown.stdout
+    assert "does not answer" in shown.stderr
+    listed = pipeline.command("status", "--json")
+    assert json.loads(listed.stdout)["stores"][pipeline.store_id]["points"] is None

@@ -109,7 +109,7 @@ def _write_page(services: Services, path: Path, reports: Mapping[str, Any], *, m
 
     listed = services.settings.store_list()
     states = [
-        StoreState(listed[store_id], stored.rows, stored.points, stored.outcomes, reports.get(store_id, {}))
+        StoreState(listed[store_id], stored.rows, stored.points or 0, stored.outcomes, reports.get(store_id, {}))
         for store_id, stored in read_sinks(services, list(listed)).items()
     ]
     with services.qdrant() as client:

@@ -66,10 +66,10 @@ def first_reason(outcome: ProductOutcome) -> str:
 
 @dataclass(frozen=True, slots=True)
 class InSinks:
-    """What both sinks hold of one store: live rows, primary points, outcomes, and whether it was purged."""
+    """What both sinks hold of one store: live rows, primary points (None: Qdrant did not answer), outcomes, and whether it was purged."""
 
     rows: int = 0
-    points: int = 0
+    points: int | None = None
     outcomes: tuple[ProductOutcome, ...] = ()
     purged: bool = False
 
@@ -91,12 +91,16 @@ def status_lines(
     """
     report = stored.as_json()
     notes = [*_configuration_notes(store, misconfigured), *_sink_notes(store_id, stored, listed=store is not None)]
-    counts = f"{report['products']:,} products, {stored.rows:,} rows, {stored.points:,} points"
+    counts = f"{report['products']:,} products, {stored.rows:,} rows, {_number(stored.points)} points"
     lines = [" - ".join([f"{store_id}: {counts}", *notes])]
     for name in ("rejected", "failed"):
         lines += [f"  {count:>6,} {name}: {reason}" for reason, count in report[name].items()]
     lines += [f"  {count:>6,} published despite: {reason}" for reason, count in _published_despite(stored.outcomes)]
     return [*lines, *consent_lines(store_id, stored.outcomes)]
+
+
+def _number(points: int | None) -> str:
+    return "unknown" if points is None else f"{points:,}"
 
 
 def _configuration_notes(store: Store | None, misconfigured: FashionError | None) -> Iterator[str]:
@@ -111,7 +115,7 @@ def _configuration_notes(store: Store | None, misconfigured: FashionError | None
 def _sink_notes(store_id: str, stored: InSinks, *, listed: bool) -> Iterator[str]:
     if stored.purged and (stored.rows or stored.points):
         yield f"its purge was interrupted: run fashion-pipeline purge {store_id} to finish it"
-    elif stored.rows != stored.points:
+    elif stored.points is not None and stored.rows != stored.points:
         yield "PostgreSQL and Qdrant differ: run the store again"
     if stored.purged:
         yield f"purged: not synced until fashion-pipeline purge {store_id} --undo"
@@ -155,7 +159,7 @@ def store_lines(store_id: str, report: Mapping[str, Any], stored: InSinks) -> li
     retries = f", {failed:,} to be retried" if failed else ""
     lines = [
         f"{store_id}",
-        f"  {report['products']:,} products: {stored.rows:,} rows, {stored.points:,} points, {rejected:,} rejected{retries}",
+        f"  {report['products']:,} products: {stored.rows:,} rows, {_number(stored.points)} points, {rejected:,} rejected{retries}",
         f"  this run: {work}, in {sum(report['seconds'].values()):.1f} s",
     ]
     changed = [

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fashion_pipeline.cli.exit_codes import FAILED
 from fashion_pipeline.cli.report import InSinks, outcome_lines, status_lines
 from fashion_pipeline.cli.terminal import json_option, say
-from fashion_pipeline.errors import SettingsError
+from fashion_pipeline.errors import FashionError, SettingsError, VectorStoreError
 from fashion_pipeline.services import Services
 from fashion_pipeline.stores import NO_STORES, STORE_ID
 
 if TYPE_CHECKING:
     from fashion_pipeline.sinks.desired import ProductOutcome
+
+READ_TIMEOUT_S = 10.0
+"""How long ``status`` waits for each answer of a Qdrant server."""
 
 
 @click.command(short_help="Show each store's rows, points and rejected products.")
@@ -28,21 +33,35 @@ def status(store: str | None, *, as_json: bool) -> None:
     services = Services.read()
     listed = services.settings.store_list()
     wanted = [listed.require(store).id] if store else [*listed, *_known_ids(listed.misconfigured)]
+    unreachable: FashionError | None = None
     with services.postgres_url():  # an embedded server starts once
-        sinks = read_sinks(services, wanted, detached=store is None)
+        try:
+            sinks = read_sinks(services, wanted, detached=store is None)
+        except VectorStoreError as error:  # what PostgreSQL knows is shown all the same
+            unreachable = error
+            sinks = asyncio.run(_read_postgres(services, wanted, detached=store is None))
     if as_json:
         report: dict[str, Any] = {"stores": {store_id: stored.as_json() for store_id, stored in sinks.items()}}
         if listed.misconfigured:
             report["misconfigured"] = {name: str(error) for name, error in listed.misconfigured.items()}
         click.echo(json.dumps(report))
+        _exit_if(unreachable)
         return
     if not sinks:
         say(NO_STORES)
     for store_id, stored in sinks.items():
-        error = listed.misconfigured.get(store_id)
-        click.echo("\n".join(status_lines(store_id, stored, store=listed.get(store_id), misconfigured=error)))
+        mistake = listed.misconfigured.get(store_id)
+        click.echo("\n".join(status_lines(store_id, stored, store=listed.get(store_id), misconfigured=mistake)))
     for name in [name for name in listed.misconfigured if name not in sinks and not store]:
         click.echo(f"{name}: misconfigured: {listed.misconfigured[name]}")
+    _exit_if(unreachable)
+
+
+def _exit_if(unreachable: FashionError | None) -> None:
+    """Report the sink that could not be read, with exit code 1."""
+    if unreachable is not None:
+        say(str(unreachable))
+        sys.exit(FAILED)
 
 
 def _known_ids(names: Iterable[str]) -> list[str]:
@@ -93,7 +112,7 @@ def read_sinks(services: Services, store_ids: Sequence[str], *, detached: bool =
     from fashion_pipeline.sinks.qdrant.points import primary_counts
 
     stored = asyncio.run(_read_postgres(services, store_ids, detached=detached))
-    with services.qdrant() as client:
+    with services.qdrant(timeout_s=READ_TIMEOUT_S) as client:
         points = primary_counts(client, alias_name(client), list(stored))
     return {store_id: replace(each, points=points.get(store_id, 0)) for store_id, each in stored.items()}
 

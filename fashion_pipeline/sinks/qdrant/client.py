@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fashion_pipeline.errors import CollectionMismatch, SettingsError, VectorStoreError, VectorStoreUnavailable
 from fashion_pipeline.local.qdrant import local_qdrant
@@ -24,7 +25,7 @@ _TIMEOUT_S = 60
 
 
 @contextlib.contextmanager
-def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
+def vector_store(settings: Settings, home: Home, *, timeout_s: float = _TIMEOUT_S) -> Iterator[QdrantClient]:
     """Open the Qdrant that the settings name, or the local one under the home; keep it briefly.
 
     Raises:
@@ -47,7 +48,9 @@ def vector_store(settings: Settings, home: Home) -> Iterator[QdrantClient]:
     key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
     with _explained(url):
         try:
-            client = QdrantClient(url=url, api_key=key, timeout=_TIMEOUT_S, check_compatibility=False)
+            client = QdrantClient(
+                url=url, api_key=key, timeout=math.ceil(timeout_s), check_compatibility=False, **_trust(settings)
+            )
         except ValueError as error:
             msg = f"FASHION_QDRANT_URL={url!r} is not a URL; it must look like http://host:6333"
             raise SettingsError(msg) from error
@@ -97,5 +100,21 @@ def _explained(url: str) -> Iterator[None]:
         raise VectorStoreError(msg) from error
     except (ApiException, OSError) as error:
         said = str(error.source if isinstance(error, ResponseHandlingException) else error)
-        msg = f"Qdrant at {url} does not answer ({said}): see that it runs and that FASHION_QDRANT_URL names it"
-        raise VectorStoreUnavailable(msg) from error
+        msg = f"Qdrant at {url} does not answer ({said})"
+        raise VectorStoreUnavailable(msg, advice=_advice(said)) from error
+
+
+def _trust(settings: Settings) -> dict[str, Any]:
+    """Return the option that makes a private authority trusted."""
+    return {} if settings.qdrant_ca_file is None else {"verify": str(settings.qdrant_ca_file)}
+
+
+def _advice(problem: str) -> str:
+    """Return what to do about a connection that fails for this reason."""
+    if "CERTIFICATE_VERIFY_FAILED" in problem:
+        return "for a private authority set FASHION_QDRANT_CA_FILE to its certificate"
+    if "WRONG_VERSION_NUMBER" in problem:
+        return "that port does not speak https: write http:// in FASHION_QDRANT_URL"
+    if "illegal request line" in problem or "Server disconnected" in problem:
+        return "that port does not speak plain http: write https://, or the REST port (6333) instead of the gRPC port (6334)"
+    return "check that it runs and that FASHION_QDRANT_URL names it"

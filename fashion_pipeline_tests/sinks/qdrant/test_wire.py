@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from fashion_pipeline.settings import Settings
-from fashion_pipeline.sinks.qdrant.client import vector_store
+from fashion_pipeline.sinks.qdrant.client import _advice, vector_store
 from fashion_pipeline.sinks.qdrant.collections import ensure_collection
 from fashion_pipeline.sinks.qdrant.limits import BATCH
 from fashion_pipeline.sinks.qdrant.points import apply_points
@@ -107,8 +107,8 @@ def test_a_new_collection_has_its_indexes_before_its_first_point(
     assert created["metadata"] == {"home_id": "home-1", "fingerprint": FINGERPRINT}
     writes = [(path, body) for method, path, body in asked if method == "PUT" and path != f"/collections/{NAME}"]
     kinds = [path.removeprefix(f"/collections/{NAME}/") for path, _ in writes]
-    assert kinds == ["index?wait"] * 6 + ["points?wait"] * 2
-    indexes = {body["field_name"]: body["field_schema"] for _, body in writes[:6]}
+    assert kinds == ["index?wait"] * 7 + ["points?wait"] * 2
+    indexes = {body["field_name"]: body["field_schema"] for _, body in writes[:7]}
     assert indexes == {
         "store_id": {"type": "keyword", "is_tenant": True},
         "price": "float",
@@ -118,5 +118,19 @@ def test_a_new_collection_has_its_indexes_before_its_first_point(
         "is_primary": "bool",
         "in_stock": "bool",
     }
-    assert [len(body["points"]) for _, body in writes[6:]] == [BATCH, 1]
-    assert len(writes[6][1]["points"][0]["vector"]) == 768
+    assert [len(body["points"]) for _, body in writes[7:]] == [BATCH, 1]
+    assert len(writes[7][1]["points"][0]["vector"]) == 768
+
+
+@pytest.mark.parametrize(
+    ("problem", "advice"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate", "FASHION_QDRANT_CA_FILE"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "write http://"),
+        ("illegal request line", "write https://, or the REST port"),
+        ("[Errno 111] Connection refused", "check that it runs"),
+    ],
+)
+def test_each_cause_of_silence_has_its_own_advice(problem: str, advice: str) -> None:
+    """A private authority, http for https and the reverse, and the gRPC port look alike otherwise."""
+    assert advice in _advice(problem)
