@@ -24,8 +24,8 @@ One base class for each way of catching::
     │   ├── WeightsUnavailable      no hub, directory or file
     │   └── WrongModel              weights, shape or preprocessing are not FashionSigLIP's
     ├── DatabaseError               PostgreSQL
-    │   ├── LockLost                another run may work on the store           [retryable]
     │   ├── DatabaseUnavailable     it does not respond                         [retryable]
+    │   │   └── LockLost            it ended the session of the store's lock    [retryable]
     │   └── DatabaseMismatch        another schema version, or another home's database
     ├── VectorStoreError            Qdrant
     │   ├── VectorStoreUnavailable  it does not respond                         [retryable]
@@ -248,7 +248,7 @@ class DatabaseUnavailable(DatabaseError):
     retryable = True
 
 
-class LockLost(DatabaseError):
+class LockLost(DatabaseUnavailable):
     """A run no longer holds its store's lock: it must not write any more."""
 
     retryable = True

@@ -166,7 +166,7 @@ def run_store(
     return result
 
 
-SINK_FAILURES = {"DatabaseUnavailable", "VectorStoreUnavailable"}
+SINK_FAILURES = {"DatabaseUnavailable", "LockLost", "VectorStoreUnavailable"}
 
 
 def failed_on_sink(instance: dg.DagsterInstance, run_id: str) -> bool:

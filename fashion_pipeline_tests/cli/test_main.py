@@ -114,13 +114,26 @@ def test_the_list_of_commands_says_of_each_what_it_does(group: list[str]) -> Non
 
 
 def test_a_wrong_stores_file_is_one_sentence_with_file_and_line(pipeline: Pipeline) -> None:
-    """Whatever command meets it, a wrong stores.yaml ends it with code 2."""
+    """A run of the store, and ``check``, end with code 2; ``status`` shows the mistake beside what the sinks hold."""
     pipeline.describe(colour="red")
-    for command in (["ingest", pipeline.store_id], ["status"]):
+    for command in (["ingest", pipeline.store_id], ["check"]):
         ran = pipeline.command(*command)
         assert ran.returncode == 2
         assert "stores.yaml:1: " in ran.stderr
         assert "Traceback" not in ran.stderr
+    shown = pipeline.command("status")
+    assert shown.returncode == 0
+    assert "misconfigured, not synced: " in shown.stdout
+    assert "stores.yaml:1: " in shown.stdout
+
+
+def test_check_names_the_valid_stores(pipeline: Pipeline) -> None:
+    """Without a mistake the exit code is 0, and no shop and no database is contacted."""
+    pipeline.environment["FASHION_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:9/nowhere"
+    pipeline.describe(url="http://127.0.0.1:9")
+    ran = pipeline.command("check", "--json")
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout) == {"valid": [pipeline.store_id], "misconfigured": {}}
 
 
 @pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("status", 0), ("reconcile", 0)])

@@ -157,9 +157,9 @@ def test_a_changed_address_of_the_store(pipeline: Pipeline) -> None:
     checks = run(pipeline)
     assert pipeline.held() == before
     assert outcome(pipeline, lost[0]) == ("postgres_products", "ok", ["awaiting_consent"], True, True)
-    assert f"to {there} and 2 products would be removed" in detail(pipeline, lost[0])
+    assert f"to {there}, and 2 products would be removed" in detail(pipeline, lost[0])
     assert set(checks) == {"listing_complete", "removals_held"}
-    assert all(f"to {there} and 2 products would be removed" in said for said in checks.values())
+    assert all(f"to {there}, and 2 products would be removed" in said for said in checks.values())
     assert advice(pipeline) in checks["removals_held"]
     assert run(pipeline, allow_removals=True) == {}
     assert pipeline.held().archived == set(lost)
