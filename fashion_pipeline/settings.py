@@ -32,9 +32,9 @@ from fashion_pipeline.stores_file import environment_beside, plain_message, read
 DEFAULT_MODEL = "hf-hub:Marqo/marqo-fashionSigLIP"
 
 
-_OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL"}
+_OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL", "FASHION_TEST_QDRANT_URL"}
 
-"""Names with our prefix that are no settings: the tests' own database."""
+"""Names with our prefix that are no settings: the servers that the tests use."""
 
 
 class Settings(BaseSettings):

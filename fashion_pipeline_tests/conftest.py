@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from qdrant_client import QdrantClient
 from sqlalchemy import make_url
 
 from fashion_pipeline.demo.stage import ModelServer, start_server
@@ -22,6 +23,7 @@ from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.model_shop.control import CONTROLLED
 from fashion_pipeline_tests.pipeline import Pipeline
+from fashion_pipeline_tests.qdrant_server import QdrantServer
 
 
 class Server:
@@ -83,6 +85,35 @@ def database_url(postgres_server: Server) -> Iterator[str]:
     postgres_server.run("CREATE DATABASE {} TEMPLATE {}", name, postgres_server.template)
     yield postgres_server.url_of(name)
     postgres_server.run("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def qdrant_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Yield the URL of the server that FASHION_TEST_QDRANT_URL names, or of the suite's own.
+
+    The settings name it, with a collection that no other test has; what is made of it is removed.
+    """
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("FASHION_QDRANT_COLLECTION", name)
+    with ExitStack() as stack:
+        url = os.environ.get("FASHION_TEST_QDRANT_URL")
+        if not url:
+            server = QdrantServer(tmp_path / "qdrant-server")
+            server.start()
+            stack.callback(server.kill)
+            url = server.url
+        monkeypatch.setenv("FASHION_QDRANT_URL", url)
+        yield url
+        client = QdrantClient(url=url, check_compatibility=False)
+        stack.callback(client.close)
+        remove_collections(client, name)
+
+
+def remove_collections(client: QdrantClient, alias: str) -> None:
+    """Remove the collections of an alias, and with them the alias."""
+    for item in client.get_collections().collections:
+        if item.name.startswith(f"{alias}__"):
+            client.delete_collection(item.name)
 
 
 SHOPS = 200

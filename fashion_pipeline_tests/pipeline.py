@@ -27,7 +27,6 @@ from fashion_pipeline.settings import Settings
 from fashion_pipeline.sinks.outcomes import read_outcomes
 from fashion_pipeline.sinks.postgres.engine import database
 from fashion_pipeline.sinks.qdrant.client import vector_store
-from fashion_pipeline.sinks.qdrant.collections import ALIAS
 from fashion_pipeline.storage.home import Home
 from fashion_pipeline_tests.killed import Forks
 from fashion_pipeline_tests.model_shop.control import TOKEN
@@ -168,7 +167,9 @@ class Pipeline:
 
         rows = asyncio.run(read())
         with vector_store(Settings.read(), self.home) as client:
-            points, _ = client.scroll(ALIAS, limit=10_000, with_payload=True, with_vectors=False)
+            points, _ = client.scroll(
+                Settings.read().qdrant_collection, limit=10_000, with_payload=True, with_vectors=False
+            )
         payloads = [found for point in points if (found := point.payload or {}).get("store_id") == self.store_id]
         rows = [row for row in rows if row["store_id"] == self.store_id]
         live = [row for row in rows if row["archived_at"] is None]

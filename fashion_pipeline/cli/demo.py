@@ -84,7 +84,7 @@ def demo_shops(
 
     count = stores or STORES
     folder = folder.absolute()
-    for name in [name for name in os.environ if name.startswith("FASHION_") and name != "FASHION_TEST_DATABASE_URL"]:
+    for name in [name for name in os.environ if name.startswith("FASHION_") and not name.startswith("FASHION_TEST_")]:
         say(f"the demo ignores {name} and keeps everything under {folder}")
         del os.environ[name]
     with start_server(folder / "shops", products=products or PRODUCTS, stores=count, latency_ms=latency_ms) as server:
