@@ -39,7 +39,7 @@ VARIABLES = {
     *(f"FASHION_{name.upper()}" for name in Settings.model_fields if name != "quality"),
     *(f"FASHION_QUALITY__{name.upper()}" for name in Quality.model_fields),
 }
-OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL", "FASHION_QUALITY__", "FASHION_"}
+OTHER_VARIABLES = {"FASHION_TEST_DATABASE_URL", "FASHION_TEST_QDRANT_URL", "FASHION_QUALITY__", "FASHION_"}
 COUNTED = {
     "raw_products": ReadCounts,
     "fetched_images": FetchCounts,
