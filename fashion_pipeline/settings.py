@@ -161,9 +161,6 @@ class Settings(BaseSettings):
 
     def _check_qdrant(self) -> None:
         """Refuse settings that name no Qdrant server, or two: one of them would be ignored without a word."""
-        if self.qdrant_ca_file is not None and not self.qdrant_ca_file.is_file():
-            msg = f"FASHION_QDRANT_CA_FILE: there is no file {self.qdrant_ca_file}"
-            raise SettingsError(msg)
         if self.qdrant_url is not None and self.qdrant_host is not None:
             msg = "FASHION_QDRANT_URL and FASHION_QDRANT_HOST are both set: remove one of them"
             raise SettingsError(msg)

@@ -15,6 +15,7 @@ from psycopg import sql
 from qdrant_client import QdrantClient
 from sqlalchemy import make_url
 
+from fashion_pipeline import redaction
 from fashion_pipeline.demo.stage import ModelServer, start_server
 from fashion_pipeline.embedding.tiny import make_tiny
 from fashion_pipeline.local.postgres import embedded_postgres
@@ -42,6 +43,12 @@ class Server:
     def url_of(self, name: str) -> str:
         """Return the URL of a database on this server."""
         return self.url.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test blank the words that another one used as a password."""
+    monkeypatch.setattr(redaction, "_forms", set())
 
 
 @pytest.fixture

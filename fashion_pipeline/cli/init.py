@@ -38,6 +38,7 @@ _ENV_MIDDLE = """
 
 # Examples for keys without a default, or whose default is no help.
 _EXAMPLES = {
+    "qdrant_ca_file": "certs/qdrant.pem",
     "id": STORE_ID,
     "url": "https://shop.example",
     "consumer_key": f"${{{KEY_VARIABLES[0]}}}",

@@ -465,7 +465,7 @@ async def test_a_product_that_breaks_the_listing(shop: Shop, model: ModelShop, c
 async def test_a_product_without_an_id(where: str, shop: Shop, model: ModelShop, clock: StoppedClock) -> None:
     """A plugin that spoils the ids, in the listing or in the answer by id, ends the read with the store's name."""
     model.add()
-    spoilt = '[{"id": "7", "date_modified_gmt": "2026-11-20T16:59:00"}]'
+    spoilt = '[{"id": "x7", "date_modified_gmt": "2026-11-20T16:59:00"}]'
     model.fault = lambda request: Response(spoilt) if f"&{where}=" in request.url.query else None
     with pytest.raises(ShopProtocolError, match="store atelier: a product came without a numeric id"):
         await read_changes(shop, CURSOR, {}, clock=clock)

@@ -302,7 +302,7 @@ async def test_a_product_without_an_id(reader: type[Shop], shop: Shop, model: Mo
     """A plugin that spoils the ids ends the sweep with an error that names the store."""
 
     def fault(request: Request) -> Response:
-        rows = '[{"id": "7", "name": "Coat"}]' if "&page=1&" in request.url.query else "[]"
+        rows = '[{"id": "x7", "name": "Coat"}]' if "&page=1&" in request.url.query else "[]"
         return Response(rows, headers={"x-wp-total": "1"})
 
     model.fault = fault

@@ -106,7 +106,12 @@ def _explained(url: str) -> Iterator[None]:
 
 def _trust(settings: Settings) -> dict[str, Any]:
     """Return the option that makes a private authority trusted."""
-    return {} if settings.qdrant_ca_file is None else {"verify": str(settings.qdrant_ca_file)}
+    if settings.qdrant_ca_file is None:
+        return {}
+    if not settings.qdrant_ca_file.is_file():
+        msg = f"FASHION_QDRANT_CA_FILE: there is no file {settings.qdrant_ca_file}"
+        raise SettingsError(msg)
+    return {"verify": str(settings.qdrant_ca_file)}
 
 
 def _advice(problem: str) -> str:
